@@ -1,0 +1,1 @@
+"""Nodes of the overlay: the libp2p backend of wice."""

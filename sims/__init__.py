@@ -1,0 +1,1 @@
+"""Whole meshes on one machine: the namespace lab, later the simulator."""

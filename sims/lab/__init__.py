@@ -1,0 +1,1 @@
+"""The namespace lab: a small internet on this machine, with real NATs."""

@@ -1,0 +1,1 @@
+"""wice: a serverless mesh for WireGuard."""

@@ -1,0 +1,1 @@
+"""The daemon: builds everything from the configuration and owns every task."""

@@ -1,0 +1,1 @@
+"""A peer: joins signaling, ICE and WireGuard by the effects of one state machine."""

@@ -1,0 +1,1 @@
+"""Wire formats as protobuf, and the code generated from them by ``make proto``."""

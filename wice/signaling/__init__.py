@@ -1,0 +1,1 @@
+"""Signaling: messages between public keys, and the session that makes them converge."""

@@ -1,0 +1,1 @@
+"""WireGuard: devices, and the protocol itself without I/O."""
