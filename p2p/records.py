@@ -58,6 +58,7 @@ SUBSCRIPTION_LIFETIME_MAX_S = 3_600
 
 _VERSION = 1
 _HEADER = struct.Struct(">BQQ")
+_SEQUENCE_MAX = 2**64 - 1
 _NONCE_SIZE = bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 _TAG_SIZE = bindings.crypto_aead_xchacha20poly1305_ietf_ABYTES
 _LENGTH_SIZE = 2
@@ -136,6 +137,8 @@ def build_record(
     expiry = _expiry_after(now_wall, lifetime_s)
     key, sequence_offset = _secrets(signer.public_key, signer.community, signer.epoch)
     sequence = max(previous_sequence + 1, sequence_offset + math.floor(now_wall * 1_000))
+    # What was found in the DHT must not be able to stop us, whoever stole the epoch's key.
+    sequence = min(sequence, _SEQUENCE_MAX)
     header = _HEADER.pack(_VERSION, sequence, expiry)
     nonce = random_bytes(_NONCE_SIZE)
     ciphertext = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(

@@ -4,6 +4,8 @@ Secret scalars pass only through libsodium, whose arithmetic takes constant time
 hold public values alone.
 """
 
+from functools import lru_cache
+
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
 
@@ -15,10 +17,14 @@ SCALAR_SIZE = 32
 SIGNATURE_SIZE = 64
 """Bytes in a signature: R, then s (RFC 8032 section 5.1.6)."""
 
+EDWARDS_FORMS_MAX = 1_024
+"""Public keys whose Edwards form is remembered; the inversion costs more than the hashing."""
+
 _FIELD_PRIME = 2**255 - 19
 _GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
+@lru_cache(maxsize=EDWARDS_FORMS_MAX)
 def edwards_public_key(public_key: PublicKey) -> bytes:
     """The 32-byte Edwards form of ``public_key``: y = (u-1)/(u+1), sign bit 0.
 

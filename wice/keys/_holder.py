@@ -9,7 +9,7 @@ from nacl.exceptions import CryptoError
 from wice.errors import EnvelopeError
 from wice.keys._edwards import is_nonzero_scalar, signing_scalar
 from wice.keys._random import RandomBytes
-from wice.keys._types import PrivateKey, PublicKey
+from wice.keys._types import KeyHolder, PrivateKey, PublicKey
 from wice.keys._xeddsa import XEDDSA_RANDOMNESS_SIZE, sign_with_scalar
 
 NONCE_SIZE = 24
@@ -19,7 +19,7 @@ SHARED_KEYS_MAX = 1_024
 """Shared keys kept between boxes; the one unused longest goes first."""
 
 
-class LocalKeyHolder:
+class LocalKeyHolder(KeyHolder):
     """A ``KeyHolder`` over a private key in this process.
 
     random_bytes: gives that many bytes fit for nonces (``Platform.random_bytes``).
