@@ -1,1 +1,45 @@
-"""The command line."""
+"""The command line: one line for every mistake, and verbs that load only what they need."""
+
+import sys
+from typing import NoReturn
+
+from wice.errors import ConfigError, WiceError
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run ``wice`` and exit: 0, 1 when the host or the network refused, 2 for a wrong input."""
+    from wice.cli.commands import wice
+
+    try:
+        wice.main(prog_name="wice", standalone_mode=True)
+    except BaseExceptionGroup as group:
+        leaf = first_wice_error(group)
+        if leaf is None or "--debug" in sys.argv:
+            raise
+        _exit_with(leaf)
+    except WiceError as error:
+        if "--debug" in sys.argv:
+            raise
+        _exit_with(error)
+    sys.exit(0)
+
+
+def first_wice_error(group: BaseExceptionGroup[BaseException]) -> WiceError | None:
+    """The first error in ``group`` that is a person's to mend; None when it holds a bug."""
+    mine, others = group.split(WiceError)
+    if others is not None or mine is None:
+        return None
+    leaf: BaseException = mine
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    assert isinstance(leaf, WiceError)
+    return leaf
+
+
+def _exit_with(error: WiceError) -> NoReturn:
+    sys.stderr.write(f"wice: {error}\n")
+    sys.exit(EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED)

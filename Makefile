@@ -1,0 +1,53 @@
+# The two commands a person needs are `make demo` and `make test`; both install what is missing.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: demo test test-fast bench lint types imports nightly lock proto install clean
+
+demo: install
+	$(BIN)/wice demo
+
+test: install
+	$(BIN)/pytest -m "not nightly" $(PYTEST_ARGS)
+
+nightly: install
+	$(BIN)/pytest -m "nightly" $(PYTEST_ARGS)
+
+bench: install
+	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+install: $(VENV)/installed
+
+# System packages come first: fastecdsa, which libp2p needs, compiles against libgmp.
+$(VENV)/installed: requirements.lock debian-packages.txt pyproject.toml
+	$(PYTHON) tools/install_debian_packages.py debian-packages.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Versions and hashes only: no index is named.
+lock:
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	  --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate \
+	  --output-file requirements.lock pyproject.toml requirements-dev.in
+
+proto: install
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. wice/proto/*.proto
+
+clean:
+	rm -rf $(VENV)

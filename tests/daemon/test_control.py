@@ -1,0 +1,86 @@
+"""The control socket answers its owner, refuses nonsense and never ends for it."""
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wice.daemon.control import listen_control, open_events, request_async
+from wice.daemon.control_protocol import decode_verb, request
+from wice.errors import DeviceRejectedError, RemoteProtocolError, SignalingUnavailableError
+from wice.events import EventStream, OverlayLost
+
+
+async def test_status_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "wice.sock"
+    async with listen_control(path, lambda: {"uptime_s": 1.5}, EventStream()):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert (await request_async(path, "status"))["uptime_s"] == 1.5
+        assert (await trio.to_thread.run_sync(request, path, "status"))["uptime_s"] == 1.5
+    assert not path.exists()
+
+
+async def test_events_are_streamed(tmp_path: Path) -> None:
+    path, events = tmp_path / "wice.sock", EventStream()
+    async with listen_control(path, dict, events), trio.open_nursery() as nursery:
+        got = trio.Event()
+
+        async def watch() -> None:
+            async with open_events(path) as stream:
+                event = await anext(stream)
+            assert event["event"] == "OverlayLost"
+            got.set()
+
+        async def emit() -> None:
+            while not got.is_set():
+                events.emit(OverlayLost())
+                await trio.sleep(0.001)
+
+        nursery.start_soon(watch)
+        nursery.start_soon(emit)
+
+
+async def test_nonsense_is_refused_and_the_next_is_served(tmp_path: Path) -> None:
+    path, events = tmp_path / "wice.sock", EventStream()
+    async with listen_control(path, lambda: {"uptime_s": 2.0}, events):
+        for nonsense in (b"\n", b"\xff\n", b"[]\n", b'{"version":1}\n', b'{"version":2}\n', b"x"):
+            async with await trio.open_unix_socket(str(path)) as stream:
+                await stream.send_all(nonsense)
+                await stream.send_eof()
+                assert b"error" in await stream.receive_some()
+        with pytest.raises(SignalingUnavailableError, match="unknown verb"):
+            await trio.to_thread.run_sync(request, path, "dance")
+        assert (await request_async(path, "status"))["uptime_s"] == 2.0
+        assert events.counts["Dropped.control"] == 7
+
+
+async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_taken_over(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "wice.sock"
+    async with listen_control(path, dict, EventStream()):
+        with pytest.raises(DeviceRejectedError, match="running"):
+            async with listen_control(path, dict, EventStream()):
+                pass
+        assert await request_async(path, "status")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    async with listen_control(path, dict, EventStream()):
+        assert await request_async(path, "status")
+
+
+def test_nobody_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SignalingUnavailableError, match="wice up"):
+        request(tmp_path / "none.sock", "status")
+
+
+@given(st.binary(max_size=200))
+def test_any_request_is_a_verb_or_refused(line: bytes) -> None:
+    try:
+        assert isinstance(decode_verb(line), str)
+    except RemoteProtocolError:
+        pass

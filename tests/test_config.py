@@ -1,0 +1,141 @@
+"""Every mistake in a configuration is one line with the place and the remedy."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from wice.config import load_config
+from wice.errors import ConfigError
+from wice.keys import PrivateKey
+
+OURS = PrivateKey(bytes(range(32)))
+THEIRS = PrivateKey(bytes(range(1, 33))).public_key()
+OTHER = PrivateKey(bytes(range(2, 34))).public_key()
+
+GOOD = f"""
+state_dir = "state"
+control_socket = "wice.sock"
+
+[overlay]
+community = "harbour"
+
+[ice]
+stun = ["stun:198.51.100.7:3478"]
+
+[interfaces.wg0]
+private_key_file = "wg0.key"
+listen_port = 51820
+addresses = ["10.77.0.1/24", "fd00::1/64"]
+
+[[interfaces.wg0.peers]]
+public_key = "{THEIRS}"
+allowed_ips = ["10.77.0.2/32", "fd00::2/128"]
+"""
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    key_file = tmp_path / "wg0.key"
+    key_file.touch(mode=0o600)
+    key_file.write_text(OURS.reveal_base64() + "\n")
+
+    def write_config(text: str) -> Path:
+        path = tmp_path / "wice.toml"
+        path.write_text(text)
+        return path
+
+    return write_config
+
+
+def test_a_good_file_is_read_whole(write: Write, tmp_path: Path) -> None:
+    config = load_config(write(GOOD))
+    assert config.state_dir == tmp_path / "state"
+    assert [str(server) for server in config.stun] == ["stun:198.51.100.7:3478"]
+    (interface,) = config.interfaces
+    assert (interface.name, interface.listen_port) == ("wg0", 51820)
+    assert interface.private_key == OURS
+    assert [str(address) for address in interface.addresses] == ["10.77.0.1/24", "fd00::1/64"]
+    (peer,) = interface.peers
+    assert peer.config.public_key == THEIRS
+    assert [str(network) for network in peer.config.allowed_ips] == ["10.77.0.2/32", "fd00::2/128"]
+
+
+def peer(key: str, allowed_ips: str) -> str:
+    return f'\n[[interfaces.wg0.peers]]\npublic_key = "{key}"\nallowed_ips = ["{allowed_ips}"]\n'
+
+
+REFUSED_POINT = base64.b64encode((2**255 - 20).to_bytes(32, "little")).decode()
+"""u = −1, which has no Edwards form."""
+
+MISTAKES = [
+    (GOOD.replace("listen_port", "listen_prot"), "interfaces.wg0.listen_prot", "listen_port"),
+    (GOOD.replace("[ice]\nstun", "[ice]\nstuns"), "ice.stuns", "did you mean stun"),
+    (GOOD + "\n[metrics]\n", "metrics", "known keys"),
+    (GOOD.replace('[overlay]\ncommunity = "harbour"', ""), "overlay", "missing"),
+    (GOOD.replace("51820", '"51820"'), "interfaces.wg0.listen_port", "int"),
+    (GOOD.replace("51820", "70000"), "interfaces.wg0.listen_port", "0 to 65535"),
+    (GOOD.replace(str(THEIRS), "nonsense"), "peers[0].public_key", "wice pubkey"),
+    (GOOD.replace(str(THEIRS), REFUSED_POINT), "peers[0].public_key", "private key"),
+    (GOOD.replace(str(THEIRS), str(OURS.public_key())), "peers[0].public_key", "own key"),
+    (GOOD + peer(str(THEIRS), "10.77.0.3/32"), "peers[1].public_key", "peers[0]"),
+    (GOOD + peer(str(OTHER), "10.77.0.2/32"), "peers[1].allowed_ips", "overlaps"),
+    (GOOD.replace("10.77.0.2/32", "10.77.0.0/33"), "peers[0].allowed_ips[0]", "10.77.0.0/33"),
+    (GOOD.replace("10.77.0.2/32", "10.77.0.2/24"), "peers[0].allowed_ips[0]", "host bits"),
+    (GOOD.replace("10.77.0.1/24", "10.77.0.1/24x"), "addresses[0]", "10.77.0.1/24x"),
+    (GOOD.replace("wg0.key", "none.key"), "private_key_file", "wice genkey"),
+    (GOOD.replace("stun:198", "http:198"), "ice.stun[0]", "stun"),
+    (GOOD.replace("interfaces.wg0", '"interfaces"."no good"'), "no good", "letters"),
+    (GOOD + "=", "wice.toml", "TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "remedy"), MISTAKES)
+def test_a_mistake_is_one_line_with_place_and_remedy(
+    write: Write, text: str, place: str, remedy: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(text))
+    line = str(caught.value)
+    assert "\n" not in line
+    assert place in caught.value.where
+    assert remedy in line
+
+
+def test_an_overlap_with_a_wider_network_is_seen(write: Write) -> None:
+    text = GOOD + peer(str(OTHER), "10.0.0.0/8")
+    with pytest.raises(ConfigError, match="overlaps"):
+        load_config(write(text))
+
+
+def test_a_key_that_others_can_read_is_refused(write: Write, tmp_path: Path) -> None:
+    path = write(GOOD)
+    (tmp_path / "wg0.key").chmod(0o640)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert "chmod 600" in str(caught.value)
+    assert OURS.reveal_base64() not in str(caught.value)
+
+
+def test_a_key_file_with_other_content_does_not_show_it(write: Write, tmp_path: Path) -> None:
+    path = write(GOOD)
+    (tmp_path / "wg0.key").write_text("hunter2")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert "hunter2" not in str(caught.value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 20), st.text(max_size=12))
+def test_a_mutated_file_is_read_or_refused(
+    write: Write, at: int, length: int, replacement: str
+) -> None:
+    try:
+        load_config(write(GOOD[:at] + replacement + GOOD[at + length :]))
+    except ConfigError as error:
+        assert "\n" not in str(error)

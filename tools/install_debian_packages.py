@@ -1,0 +1,43 @@
+"""Install the Debian packages that a list names and this machine lacks; needs root for that."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+def missing(packages: list[str]) -> list[str]:
+    """The packages that dpkg does not know as installed."""
+    answer = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *packages],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    installed = {
+        line.split()[0] for line in answer.stdout.splitlines() if line.endswith(" installed")
+    }
+    return [package for package in packages if package not in installed]
+
+
+def main() -> int:
+    lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+    packages = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+    if shutil.which("dpkg-query") is None:
+        sys.stderr.write(f"not a Debian system: install what {sys.argv[1]} names yourself\n")
+        return 0
+    needed = missing(packages)
+    if not needed:
+        return 0
+    if os.geteuid() != 0:
+        sys.stderr.write(f"missing Debian packages: run as root: apt-get install {' '.join(needed)}\n")
+        return 0
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *needed]
+    return subprocess.run(command, check=False, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""``python -m wice`` is ``wice``."""
+
+from wice.cli import main
+
+main()

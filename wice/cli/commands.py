@@ -1,0 +1,163 @@
+"""The verbs. Each imports what it needs when it runs: ``wice status`` must answer at once."""
+
+import json
+import sys
+from pathlib import Path as FilePath
+
+import click
+
+DEFAULT_CONFIG = FilePath("/etc/wice/wice.toml")
+DEFAULT_CONTROL_SOCKET = "/run/wice/wice.sock"
+
+
+class _VerbGroup(click.Group):
+    """Finds the verbs of other packages, such as ``demo``, when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from importlib.metadata import entry_points
+
+        others = [entry.name for entry in entry_points(group="wice.commands")]
+        return sorted({*super().list_commands(ctx), *others})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        from importlib.metadata import entry_points
+
+        for entry in entry_points(group="wice.commands", name=cmd_name):
+            command = entry.load()
+            assert isinstance(command, click.Command)
+            return command
+        return None
+
+
+_config_argument = click.argument(
+    "config", type=click.Path(path_type=FilePath, dir_okay=False), default=DEFAULT_CONFIG
+)
+_debug_option = click.option(
+    "--debug", is_flag=True, help="Show whole tracebacks and the libraries' own logs."
+)
+
+
+@click.group(cls=_VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wice")
+def wice() -> None:
+    """A serverless mesh for WireGuard.
+
+    Peers that know each other's public keys find one another through an overlay network, get
+    through their NATs, and point WireGuard at the best path.
+
+    \b
+    A first mesh:
+      wice genkey > wg0.key        make a private key (umask 077)
+      wice pubkey < wg0.key        the public key that others put into their config
+      wice config check FILE       find mistakes before they bite
+      wice up FILE                 run the daemon
+      wice status                  see who is connected, and how
+    """
+
+
+@wice.command()
+@_config_argument
+@_debug_option
+def up(config: FilePath, debug: bool) -> None:
+    """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
+    from wice.cli.run import run_foreground
+
+    run_foreground(config, is_bootstrap=False, debug=debug)
+
+
+@wice.command()
+@_config_argument
+@_debug_option
+def bootstrap(config: FilePath, debug: bool) -> None:
+    """Run a public overlay node and STUN server, without WireGuard."""
+    from wice.cli.run import run_foreground
+
+    run_foreground(config, is_bootstrap=True, debug=debug)
+
+
+@wice.command()
+@_config_argument
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def status(config: FilePath, as_json: bool) -> None:
+    """Show the interfaces, peers and overlay of the running daemon."""
+    from wice.cli.status import format_status
+    from wice.daemon.control_protocol import request
+
+    answer = request(_control_socket(config), "status")
+    click.echo(json.dumps(answer, indent=2) if as_json else format_status(answer), nl=as_json)
+
+
+@wice.group("config")
+def config_group() -> None:
+    """Work with configuration files."""
+
+
+@config_group.command("check")
+@click.argument("file", type=click.Path(path_type=FilePath, dir_okay=False))
+def config_check(file: FilePath) -> None:
+    """Check FILE and the key files it names; exit 2 with one line at the first mistake."""
+    from wice.cli.run import load_checked_config
+
+    config = load_checked_config(file)
+    peers = sum(len(interface.peers) for interface in config.interfaces)
+    click.echo(f"{file}: ok, {len(config.interfaces)} interfaces, {peers} peers")
+
+
+@wice.command()
+def genkey() -> None:
+    """Print a new private key in base64."""
+    from wice.keys import PrivateKey
+
+    click.echo(PrivateKey(_random_key()).reveal_base64())
+
+
+@wice.command()
+def genpsk() -> None:
+    """Print a new preshared key in base64."""
+    from wice.keys import PresharedKey
+
+    click.echo(PresharedKey(_random_key()).reveal_base64())
+
+
+@wice.command()
+def pubkey() -> None:
+    """Read a private key from standard input and print its public key."""
+    from wice.errors import ConfigError
+    from wice.keys import PrivateKey
+
+    try:
+        private_key = PrivateKey.from_base64(sys.stdin.read(128).strip())
+    except ValueError as error:
+        raise ConfigError(
+            "standard input", str(error), "give it what `wice genkey` prints"
+        ) from None
+    click.echo(str(private_key.public_key()))
+
+
+def _random_key() -> bytes:
+    import secrets
+
+    return secrets.token_bytes(32)
+
+
+def _control_socket(config: FilePath) -> FilePath:
+    """Only this one key: reading the keys, too, would cost time and privileges."""
+    import tomllib
+
+    from wice.errors import ConfigError
+
+    if config == DEFAULT_CONFIG and not config.exists():
+        return FilePath(DEFAULT_CONTROL_SOCKET)
+    try:
+        table = tomllib.loads(config.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(str(config), f"cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(str(config), f"is not TOML: {error}") from None
+    path = table.get("control_socket", DEFAULT_CONTROL_SOCKET)
+    if not isinstance(path, str):
+        raise ConfigError(f"{config}: control_socket", "is no path")
+    return config.parent / FilePath(path).expanduser()

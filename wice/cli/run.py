@@ -1,0 +1,80 @@
+"""``wice up`` and ``wice bootstrap``: the daemon in the foreground, its events as log lines."""
+
+import logging
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path as FilePath
+
+import trio
+
+from wice.config import Config, load_config
+from wice.daemon.daemon import check_overlay, run_bootstrap, run_up
+from wice.errors import ConfigError
+from wice.events import Dropped, Event, EventStream
+from wice.linux import LinuxPlatform
+
+
+def load_checked_config(path: FilePath) -> Config:
+    """The configuration with the backend's own section checked, too; raise ConfigError."""
+    config = load_config(path)
+    try:
+        check_overlay(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.where}", error.why, error.hint) from None
+    return config
+
+
+def run_foreground(path: FilePath, *, is_bootstrap: bool, debug: bool) -> None:
+    """Run until SIGTERM or SIGINT, then in order down; raise WiceError, alone or in a group."""
+    config = load_checked_config(path)
+    if not is_bootstrap and not config.interfaces:
+        raise ConfigError(f"{path}: interfaces", "there is none", "add an [interfaces.wg0] section")
+    # A library's warning is not addressed to the person who runs a mesh.
+    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL)
+    trio.run(_run, config, is_bootstrap)
+
+
+async def _run(config: Config, is_bootstrap: bool) -> None:
+    events = EventStream()
+    platform = LinuxPlatform()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        nursery.start_soon(_log, events)
+        if is_bootstrap:
+            transport = await nursery.start(run_bootstrap, config, platform, events)
+            for address in transport.status().get("listen", ()):
+                _say(f"bootstrap node ready: {address}")
+        else:
+            await nursery.start(run_up, config, platform, events)
+            names = ", ".join(interface.name for interface in config.interfaces)
+            _say(f"up: {names}; control socket {config.control_socket}")
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            _say("stopping")
+            scope.cancel()
+            return
+
+
+async def _log(events: EventStream) -> None:
+    started_at_s = trio.current_time()
+    with events.subscribe() as stream:
+        async for event in stream:
+            # What strangers send is counted; a line for each would let them fill the log.
+            if not isinstance(event, Dropped):
+                _say(_line(replace(event, at_s=event.at_s - started_at_s)))
+
+
+def _line(event: Event) -> str:
+    fields = event.as_json()
+    name, at_s = fields.pop("event"), fields.pop("at_s")
+    rest = " ".join(f"{key}={value}" for key, value in fields.items() if value != "")
+    return f"{at_s:9.3f} {name} {rest}".rstrip()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

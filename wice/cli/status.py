@@ -1,0 +1,69 @@
+"""``wice status`` for people, in the manner of ``wg show``."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def format_status(answer: dict[str, Any]) -> str:
+    """Text of a status answer, ending in a newline."""
+    lines = list(_overlay_lines(answer["overlay"]))
+    for interface in answer["interfaces"]:
+        lines.append("")
+        lines.extend(_interface_lines(interface))
+        for peer in interface["peers"]:
+            lines.append("")
+            lines.extend(_peer_lines(peer))
+    return "\n".join(lines) + "\n"
+
+
+def _overlay_lines(overlay: dict[str, Any]) -> Iterator[str]:
+    state = "joined" if overlay.get("joined") else "not joined yet"
+    yield f"overlay: {state}"
+    for key in ("community", "peer_id", "connections"):
+        if key in overlay:
+            yield f"  {key.replace('_', ' ')}: {overlay[key]}"
+
+
+def _interface_lines(interface: dict[str, Any]) -> Iterator[str]:
+    yield f"interface: {interface['name']}"
+    yield f"  public key: {interface['public_key']}"
+    yield f"  listening port: {interface['listen_port']}"
+    yield f"  addresses: {', '.join(interface['addresses']) or '(none)'}"
+    yield f"  device: {interface['device']}"
+
+
+def _peer_lines(peer: dict[str, Any]) -> Iterator[str]:
+    name = f" ({peer['name']})" if peer["name"] else ""
+    yield f"peer: {peer['public_key']}{name}"
+    path = f", {peer['path']}" if peer["path"] else ""
+    yield f"  state: {peer['state']}{path}"
+    if peer["reason"]:
+        yield f"  reason: {peer['reason']}"
+    if peer["endpoint"]:
+        yield f"  endpoint: {peer['endpoint']}"
+    if peer["rtt_ms"] is not None:
+        yield f"  round trip: {peer['rtt_ms']:.1f} ms"
+    if peer["latest_handshake_age_s"] is not None:
+        yield f"  latest handshake: {_age(peer['latest_handshake_age_s'])} ago"
+    rx, tx = _size(peer["rx_bytes"]), _size(peer["tx_bytes"])
+    yield f"  transfer: {rx} received, {tx} sent"
+    reached = [f"{stage} {at_s:.2f}" for stage, at_s in peer["stages"].items() if at_s is not None]
+    if reached:
+        yield f"  reached after seconds: {', '.join(reached)}"
+
+
+def _age(age_s: float) -> str:
+    minutes, seconds = divmod(int(age_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "hour"), (minutes, "minute"), (seconds, "second"))
+    said = [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count]
+    return ", ".join(said) or "0 seconds"
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.2f} {unit}"
+        size /= 1024
+    return f"{size:.2f} TiB"

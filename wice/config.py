@@ -1,0 +1,315 @@
+"""The configuration file: read, checked, and every mistake named in one line."""
+
+import difflib
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from itertools import combinations
+from pathlib import Path as FilePath
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from wice.errors import ConfigError
+from wice.keys import PresharedKey, PrivateKey, PublicKey, is_valid_identity
+from wice.platform import IPInterface, IPNetwork
+from wice.stun.uri import StunURI, parse_stun_uri
+from wice.wireguard.device import PeerConfig
+
+PEERS_MAX = 10_000
+"""Peers of one interface."""
+
+INTERFACE_NAME = re.compile(r"[A-Za-z0-9_=+.-]{1,15}")
+"""What Linux takes as an interface name and ``wg-quick`` too."""
+
+CONFIG_SIZE_MAX_BYTES = 16 * 1024 * 1024
+
+MTU_DEFAULT_BYTES = 1420
+"""1500 less IPv6, UDP and WireGuard headers, as ``wg-quick`` sets it."""
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+SecretT = TypeVar("SecretT", PrivateKey, PresharedKey)
+
+
+class _PeerSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    public_key: str
+    allowed_ips: list[str] = []
+    preshared_key_file: str | None = None
+    name: str = ""
+
+
+class _InterfaceSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    private_key_file: str
+    listen_port: int = 0
+    addresses: list[str] = []
+    device: Literal["auto", "embedded"] = "auto"
+    mtu: int = MTU_DEFAULT_BYTES
+    peers: list[dict[str, Any]] = []
+
+
+class _IceSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    stun: list[str] = []
+
+
+class _StunServerSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    ports: list[int] = msgspec.field(default_factory=lambda: [3478, 3479])
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    state_dir: str = "/var/lib/wice"
+    control_socket: str = "/run/wice/wice.sock"
+    overlay: dict[str, Any]
+    ice: dict[str, Any] = {}
+    stun_server: dict[str, Any] = {}
+    interfaces: dict[str, dict[str, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPeer:
+    """A peer as configured: what WireGuard needs, and a name for people."""
+
+    config: PeerConfig
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceConfig:
+    """One ``[interfaces.NAME]``."""
+
+    name: str
+    private_key: PrivateKey
+    listen_port: int
+    addresses: tuple[IPInterface, ...]
+    device: Literal["auto", "embedded"]
+    mtu_bytes: int
+    peers: tuple[NamedPeer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole file. ``overlay`` is the backend's to read."""
+
+    state_dir: FilePath
+    control_socket: FilePath
+    overlay: Mapping[str, Any]
+    stun: tuple[StunURI, ...]
+    stun_server_ports: tuple[int, ...]
+    interfaces: tuple[InterfaceConfig, ...]
+
+
+def load_config(path: FilePath) -> Config:
+    """Read and check ``path`` and the key files it names; raise ConfigError."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(CONFIG_SIZE_MAX_BYTES)
+        table = tomllib.loads(text.decode())
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"is not UTF-8 at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), f"is not TOML: {error}") from None
+    return _Reader(path).read(table)
+
+
+class _Reader:
+    """Turns the table of one file into a Config; knows how to name a place in it."""
+
+    def __init__(self, path: FilePath) -> None:
+        self._path = path
+
+    def read(self, table: dict[str, Any]) -> Config:
+        top = self._convert(table, _File, "")
+        ice = self._convert(top.ice, _IceSection, "ice")
+        stun_server = self._convert(top.stun_server, _StunServerSection, "stun_server")
+        for index, port in enumerate(stun_server.ports):
+            self._check_port(port, f"stun_server.ports[{index}]", lowest=1)
+        interfaces = tuple(
+            self._interface(name, section) for name, section in top.interfaces.items()
+        )
+        self._check_interfaces(interfaces)
+        return Config(
+            state_dir=self._file(top.state_dir),
+            control_socket=self._file(top.control_socket),
+            overlay=top.overlay,
+            stun=tuple(self._stun(text, index) for index, text in enumerate(ice.stun)),
+            stun_server_ports=tuple(stun_server.ports),
+            interfaces=interfaces,
+        )
+
+    def _error(self, place: str, why: str, hint: str = "") -> ConfigError:
+        return ConfigError(f"{self._path}: {place}" if place else str(self._path), why, hint)
+
+    def _file(self, text: str) -> FilePath:
+        """A path in the file is relative to the file."""
+        return self._path.parent / FilePath(text).expanduser()
+
+    def _convert(self, table: Any, kind: type[StructT], place: str) -> StructT:
+        try:
+            return msgspec.convert(table, kind)
+        except msgspec.ValidationError as error:
+            message, _, at = str(error).partition(" - at `$")
+            at = re.sub(r"^\.", "", at.rstrip("`"))
+            place = ".".join(part for part in (place, at) if part)
+        unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message)
+        if unknown:
+            key, known = unknown[1], kind.__struct_encode_fields__
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
+            raise self._error(".".join(filter(None, (place, key))), "unknown key", hint)
+        missing = re.fullmatch(r"Object missing required field `(.*)`", message)
+        if missing:
+            raise self._error(".".join(filter(None, (place, missing[1]))), "is missing")
+        raise self._error(place, message[0].lower() + message[1:])
+
+    def _check_port(self, port: int, place: str, *, lowest: int) -> None:
+        if not lowest <= port <= 65_535:
+            raise self._error(place, f"{port} is no port", f"use {lowest} to 65535")
+
+    def _stun(self, text: str, index: int) -> StunURI:
+        try:
+            return parse_stun_uri(text)
+        except ValueError as error:
+            raise self._error(f"ice.stun[{index}]", str(error)) from None
+
+    def _interface(self, name: str, table: Any) -> InterfaceConfig:
+        place = f"interfaces.{name}"
+        if not INTERFACE_NAME.fullmatch(name) or name in (".", ".."):
+            raise self._error(
+                place, "is no interface name", "use 1 to 15 letters, digits and _=+.-"
+            )
+        section = self._convert(table, _InterfaceSection, place)
+        self._check_port(section.listen_port, f"{place}.listen_port", lowest=0)
+        if not 1280 <= section.mtu <= 65_535:
+            raise self._error(f"{place}.mtu", f"{section.mtu} is out of range", "use 1280 to 65535")
+        if len(section.peers) > PEERS_MAX:
+            raise self._error(f"{place}.peers", f"has more than {PEERS_MAX} peers")
+        private_key = self._secret(
+            section.private_key_file, f"{place}.private_key_file", PrivateKey, "wice genkey"
+        )
+        peers = tuple(
+            self._peer(peer, f"{place}.peers[{index}]") for index, peer in enumerate(section.peers)
+        )
+        self._check_peers(peers, private_key.public_key(), place)
+        return InterfaceConfig(
+            name=name,
+            private_key=private_key,
+            listen_port=section.listen_port,
+            addresses=tuple(
+                self._ip(text, f"{place}.addresses[{index}]", (IPv4Interface, IPv6Interface))
+                for index, text in enumerate(section.addresses)
+            ),
+            device=section.device,
+            mtu_bytes=section.mtu,
+            peers=peers,
+        )
+
+    def _peer(self, table: Any, place: str) -> NamedPeer:
+        section = self._convert(table, _PeerSection, place)
+        try:
+            public_key = PublicKey.from_base64(section.public_key)
+        except ValueError as error:
+            raise self._error(
+                f"{place}.public_key", str(error), "copy what `wice pubkey` prints"
+            ) from None
+        if not is_valid_identity(public_key):
+            raise self._error(
+                f"{place}.public_key",
+                "is not the public key of any private key",
+                "copy what `wice pubkey` prints on the peer",
+            )
+        preshared_key = None
+        if section.preshared_key_file is not None:
+            preshared_key = self._secret(
+                section.preshared_key_file,
+                f"{place}.preshared_key_file",
+                PresharedKey,
+                "wice genpsk",
+            )
+        allowed_ips: tuple[IPNetwork, ...] = tuple(
+            self._ip(text, f"{place}.allowed_ips[{index}]", (IPv4Network, IPv6Network))
+            for index, text in enumerate(section.allowed_ips)
+        )
+        return NamedPeer(PeerConfig(public_key, allowed_ips, preshared_key), section.name)
+
+    def _ip(self, text: str, place: str, kinds: tuple[type[Any], type[Any]]) -> Any:
+        kind = kinds[1] if ":" in text else kinds[0]
+        try:
+            return kind(text)
+        except ValueError as error:
+            hint = "write ADDRESS/LENGTH, as 10.77.0.2/32 or fd00::2/128"
+            raise self._error(place, f"{text!r}: {error}", hint) from None
+
+    def _secret(self, text: str, place: str, kind: type[SecretT], maker: str) -> SecretT:
+        path = self._file(text)
+        try:
+            mode = path.stat().st_mode
+            content = path.read_text("ascii").strip()
+        except FileNotFoundError:
+            raise self._error(
+                place,
+                f"{path} does not exist",
+                f"make it: (umask 077; {maker} > {path})",
+            ) from None
+        except OSError as error:
+            raise self._error(place, f"{path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise self._error(place, f"{path} holds no {kind.kind}") from None
+        if stat.S_IMODE(mode) & 0o077:
+            raise self._error(place, f"{path} is readable by others", f"chmod 600 {path}")
+        try:
+            return kind.from_base64(content)
+        except ValueError as error:
+            raise self._error(place, f"{path}: {error}") from None
+
+    def _check_peers(self, peers: tuple[NamedPeer, ...], ours: PublicKey, place: str) -> None:
+        seen: dict[PublicKey, int] = {}
+        for index, peer in enumerate(peers):
+            key = peer.config.public_key
+            at = f"{place}.peers[{index}].public_key"
+            if key == ours:
+                raise self._error(at, "is this interface's own key", "remove this peer")
+            if key in seen:
+                raise self._error(at, f"is the key of peers[{seen[key]}] too", "remove one")
+            seen[key] = index
+        self._check_overlaps(peers, place)
+
+    def _check_overlaps(self, peers: tuple[NamedPeer, ...], place: str) -> None:
+        for version in (4, 6):
+            # Sorted by first address, an overlapping network stands next to one it overlaps.
+            networks = sorted(
+                (int(network.network_address), network.prefixlen, index, network)
+                for index, peer in enumerate(peers)
+                for network in peer.config.allowed_ips
+                if network.version == version
+            )
+            widest = None
+            for _, _, index, network in networks:
+                if widest is not None and network.overlaps(widest[1]):
+                    if widest[0] != index:
+                        raise self._error(
+                            f"{place}.peers[{index}].allowed_ips",
+                            f"{network} overlaps {widest[1]} of peers[{widest[0]}]",
+                            "an address belongs to one peer",
+                        )
+                else:
+                    widest = (index, network)
+
+    def _check_interfaces(self, interfaces: tuple[InterfaceConfig, ...]) -> None:
+        for first, second in combinations(interfaces, 2):
+            place = f"interfaces.{second.name}"
+            if first.listen_port == second.listen_port != 0:
+                raise self._error(
+                    f"{place}.listen_port",
+                    f"{second.listen_port} is the port of {first.name} too",
+                    "give each interface its own",
+                )
+            if first.private_key == second.private_key:
+                raise self._error(
+                    f"{place}.private_key_file",
+                    f"holds the key of {first.name} too",
+                    "give each interface its own: wice genkey",
+                )

@@ -1,0 +1,207 @@
+"""The composition root: a configuration becomes a running daemon."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import entry_points
+
+import trio
+
+from wice.config import Config, InterfaceConfig
+from wice.daemon.control import listen_control
+from wice.daemon.status import daemon_status
+from wice.datagram import Endpoint
+from wice.errors import ConfigError, WiceError
+from wice.events import EventStream
+from wice.ice import IceDriver
+from wice.keys import LocalKeyHolder
+from wice.peer.sources import ConfigSource
+from wice.peer.supervisor import InterfaceSupervisor
+from wice.platform import IPNetwork, LinkConfig, Platform
+from wice.signaling.sealed import SealedBackend
+from wice.signaling.transport import Transport, TransportFactory
+from wice.stun import StunURI
+from wice.stun.driver import serve_stun
+from wice.wireguard.device import DeviceConfig
+from wice.wireguard.embedded import open_embedded
+
+RESOLVE_RETRY_MIN_S = 1.0
+RESOLVE_RETRY_MAX_S = 300.0
+
+BACKEND = "libp2p"
+"""The entry point in ``wice.backends`` that carries envelopes."""
+
+
+async def run_up(
+    config: Config,
+    platform: Platform,
+    events: EventStream,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run every interface of ``config`` until cancelled."""
+    if not config.interfaces:
+        raise ConfigError("interfaces", "there is none", "add an [interfaces.wg0] section")
+    started_at_s = trio.current_time()
+    supervisors: list[InterfaceSupervisor] = []
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(
+            _open_transport(config, platform, events, is_bootstrap=False)
+        )
+        key_holders = [
+            LocalKeyHolder(interface.private_key, platform.random_bytes)
+            for interface in config.interfaces
+        ]
+        backend = await stack.enter_async_context(
+            SealedBackend.open(transport, key_holders, platform.random_bytes, events)
+        )
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        for interface in config.interfaces:
+            device = await stack.enter_async_context(
+                open_embedded(
+                    interface.name,
+                    DeviceConfig(interface.private_key, interface.listen_port),
+                    platform,
+                    events,
+                )
+            )
+            platform.configure_link(device.name, link_config(interface))
+            own_names = frozenset(other.name for other in config.interfaces)
+            ice = IceDriver(
+                device.port,
+                lambda own_names=own_names: local_addresses(platform, own_names),
+                platform.random_bytes,
+                events,
+            )
+            ice.set_stun_servers(transport.stun_servers())
+            supervisor = InterfaceSupervisor(
+                public_key=interface.private_key.public_key(),
+                device=device,
+                ice=ice,
+                backend=backend,
+                platform=platform,
+                events=events,
+            )
+            await nursery.start(supervisor.run)
+            for change in ConfigSource().changes_to(interface.peers):
+                supervisor.apply(change)
+            supervisors.append(supervisor)
+            nursery.start_soon(_follow_network, platform, ice)
+            nursery.start_soon(_resolve_stun_servers, config.stun, transport, ice)
+        await stack.enter_async_context(
+            listen_control(
+                config.control_socket,
+                lambda: daemon_status(config, supervisors, transport, events, started_at_s),
+                events,
+            )
+        )
+        task_status.started()
+        await trio.sleep_forever()
+
+
+async def run_bootstrap(
+    config: Config,
+    platform: Platform,
+    events: EventStream,
+    *,
+    task_status: trio.TaskStatus[Transport] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a public overlay node with its STUN server until cancelled."""
+    started_at_s = trio.current_time()
+    async with (
+        _open_transport(config, platform, events, is_bootstrap=True) as transport,
+        listen_control(
+            config.control_socket,
+            lambda: daemon_status(config, [], transport, events, started_at_s),
+            events,
+        ),
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(serve_stun, config.stun_server_ports)
+        task_status.started(transport)
+
+
+def link_config(interface: InterfaceConfig) -> LinkConfig:
+    """Addresses, MTU, and a route to what peers are allowed that no address covers.
+
+    Default routes are left to the person: taking them would cut the way to the peers themselves.
+    """
+    connected = [address.network for address in interface.addresses]
+    routes: list[IPNetwork] = []
+    for peer in interface.peers:
+        for network in peer.config.allowed_ips:
+            is_covered = any(
+                network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]
+                for other in connected
+            )
+            if network.prefixlen > 0 and not is_covered:
+                routes.append(network)
+    return LinkConfig(
+        addresses=interface.addresses, routes=tuple(routes), mtu_bytes=interface.mtu_bytes
+    )
+
+
+def local_addresses(platform: Platform, own_names: frozenset[str]) -> Sequence[str]:
+    """Addresses of the host that a peer could send to: up, and no tunnel of ours."""
+    return [
+        str(address.ip)
+        for interface in platform.interfaces()
+        if interface.is_up and interface.name not in own_names
+        for address in interface.addresses
+    ]
+
+
+def check_overlay(config: Config) -> None:
+    """Let the backend check its own section; raise ConfigError."""
+    for entry in entry_points(group="wice.config_checks", name=BACKEND):
+        entry.load()(config.overlay)
+
+
+@asynccontextmanager
+async def _open_transport(
+    config: Config, platform: Platform, events: EventStream, *, is_bootstrap: bool
+) -> AsyncIterator[Transport]:
+    entries = tuple(entry_points(group="wice.backends", name=BACKEND))
+    if not entries:
+        raise WiceError(f"the backend {BACKEND} is not installed")
+    factory: TransportFactory = entries[0].load()
+    async with factory(
+        config.overlay,
+        platform=platform,
+        state_directory=platform.state_directory(config.state_dir),
+        events=events,
+        is_bootstrap=is_bootstrap,
+    ) as transport:
+        yield transport
+
+
+async def _resolve_stun_servers(
+    uris: Sequence[StunURI], transport: Transport, ice: IceDriver
+) -> None:
+    """Add the configured servers as their names resolve; a dead name delays no other."""
+
+    servers = set(transport.stun_servers())
+
+    async def resolve(uri: StunURI) -> None:
+        wait_s = RESOLVE_RETRY_MIN_S
+        while True:
+            try:
+                found = await trio.socket.getaddrinfo(
+                    uri.host, uri.port, type=trio.socket.SOCK_DGRAM
+                )
+            except OSError:
+                await trio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RESOLVE_RETRY_MAX_S)
+                continue
+            servers.update(Endpoint(str(address[0]), int(address[1])) for *_, address in found)
+            ice.set_stun_servers(sorted(servers))
+            return
+
+    async with trio.open_nursery() as nursery:
+        for uri in uris:
+            nursery.start_soon(resolve, uri)
+
+
+async def _follow_network(platform: Platform, ice: IceDriver) -> None:
+    async with platform.watch_network() as changes:
+        async for _ in changes:
+            ice.refresh()

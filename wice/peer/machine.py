@@ -1,0 +1,386 @@
+"""One peer on one interface, without I/O: signaling, ICE and WireGuard meet in its effects.
+
+The session says who the peer is today, an ICE agent for each of our own sessions finds a path,
+and the device is pointed at it. Paths are never made worse (DESIGN D13): a newer session's agent
+takes over only with a pair that works, and the older one carries the tunnel until then.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from wice.datagram import Path
+from wice.errors import RemoteProtocolError
+from wice.events import Dropped, Event, PeerTransitioned
+from wice.ice import (
+    Agent,
+    AgentEvent,
+    Candidate,
+    ChecksExhausted,
+    ChecksStarted,
+    Credentials,
+    PairSelected,
+    PairValidated,
+    SelectedPathLost,
+    format_candidate,
+    parse_candidate,
+)
+from wice.keys import PublicKey
+from wice.peer.states import TRANSITIONS, State, Stimulus
+from wice.signaling.description import Description
+from wice.signaling.session import (
+    LocalSessionStarted,
+    RemoteDescribed,
+    Session,
+    SessionEvent,
+)
+
+HANDSHAKE_WITHHELD_S = 2.0
+"""How long the controlled side leaves the first handshake to the other (DESIGN D13)."""
+
+PERSISTENT_KEEPALIVE_S = 25
+"""A backstop: consent checks keep the NAT's mapping (RFC 7675)."""
+
+AGENTS_MAX = 2
+"""The agent that carries the tunnel, and the newest session's."""
+
+LIVE_TRAFFIC_S = 15.0
+"""A peer that WireGuard heard within this time is not given up for lost consent."""
+
+NO_PATH_REASON = "no direct path so far"
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Hand ``message`` to signaling, addressed to the peer."""
+
+    message: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAgent:
+    """Let ``agent`` use the interface's port."""
+
+    agent: Agent
+
+
+@dataclass(frozen=True, slots=True)
+class UnregisterAgent:
+    """``agent`` is done."""
+
+    agent: Agent
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAgent:
+    """``agent`` was changed from outside and may have something to send."""
+
+    agent: Agent
+
+
+@dataclass(frozen=True, slots=True)
+class SetPath:
+    """Point WireGuard at ``path``."""
+
+    path: Path
+    persistent_keepalive_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Put ``event`` into the event stream."""
+
+    event: Event
+
+
+Effect = Publish | RegisterAgent | UnregisterAgent | WakeAgent | SetPath | Emit
+
+
+@dataclass(slots=True)
+class Stages:
+    """When each stage was first reached, on trio's clock."""
+
+    found: float | None = None
+    described: float | None = None
+    checking: float | None = None
+    selected: float | None = None
+    handshake: float | None = None
+
+
+@dataclass(slots=True)
+class _Generation:
+    """The ICE agent of one local session."""
+
+    local_session: bytes
+    agent: Agent
+    credentials: Credentials
+    remote_session: bytes | None = None
+
+
+class PeerMachine:
+    """Drive it with what happens, then take its effects until there are none left."""
+
+    def __init__(
+        self,
+        *,
+        interface: str,
+        public_key: PublicKey,
+        controlling: bool,
+        random_bytes: Callable[[int], bytes],
+        wall_time: Callable[[], float],
+        candidates: Sequence[Candidate],
+        candidates_complete: bool,
+        now: float,
+    ) -> None:
+        self.public_key = public_key
+        self.state = State.SEEKING
+        self.stages = Stages()
+        self.path: Path | None = None
+        self.rtt_s: float | None = None
+        self.reason = ""
+        self._interface = interface
+        self._controlling = controlling
+        self._random_bytes = random_bytes
+        self._candidates = tuple(candidates)
+        self._candidates_complete = candidates_complete
+        self._session = Session(random_bytes=random_bytes, wall_time=wall_time, now=now)
+        self._generations: list[_Generation] = []
+        self._carrying: _Generation | None = None
+        self._withheld_until: float | None = None
+        self._heard_at: float | None = None
+        self._doubted_until: float | None = None
+        self._effects: deque[Effect] = deque()
+        self._settle(now)
+
+    # What happens to the peer
+
+    def receive_message(self, message: bytes, now: float) -> None:
+        """A message that signaling proved to be the peer's."""
+        try:
+            self._session.receive(message, now)
+        except RemoteProtocolError as error:
+            self._effects.append(Emit(Dropped(at_s=now, room="session", reason=str(error))))
+        self._settle(now)
+
+    def presence_changed(self, now: float) -> None:
+        """The overlay found the peer, or found it anew."""
+        if self.stages.found is None:
+            self.stages.found = now
+        self._session.presence_changed(now)
+        self._settle(now)
+
+    def local_candidates_changed(
+        self, candidates: Sequence[Candidate], complete: bool, now: float
+    ) -> None:
+        """The interface's candidates; the agents know them already."""
+        self._candidates = tuple(candidates)
+        self._candidates_complete = complete
+        if self._generations:
+            self._describe(self._generations[-1], now)
+        self._settle(now)
+
+    def agent_event(self, agent: Agent, event: AgentEvent, now: float) -> None:
+        """Something that an agent of ours reports; late words of a dropped one are ignored."""
+        generation = next((g for g in self._generations if g.agent is agent), None)
+        if generation is None:
+            return
+        match event:
+            case ChecksStarted():
+                self._transition(Stimulus.CHECKS_STARTED, now)
+            case PairValidated(path=path, rtt_s=rtt_s):
+                if generation is not self._carrying:
+                    self._take_path(generation, path, rtt_s, now)
+            case PairSelected(path=path, rtt_s=rtt_s):
+                self._take_path(generation, path, rtt_s, now)
+            case SelectedPathLost():
+                self._path_lost(generation, now)
+            case ChecksExhausted(detail=detail):
+                if self.path is None:
+                    self.reason = f"{NO_PATH_REASON}: {detail}"
+            case _:
+                pass
+        self._settle(now)
+
+    def traffic_received(self, now: float) -> None:
+        """WireGuard's counter of received bytes rose: the first witness of liveness."""
+        self._heard_at = now
+
+    def handshake_completed(self, now: float) -> None:
+        """WireGuard and the peer agreed on keys."""
+        self._heard_at = now
+        self._transition(Stimulus.HANDSHAKE_COMPLETED, now)
+        if self._withheld_until is not None:
+            self._withheld_until = None
+            self._point_wireguard()
+        self._settle(now)
+
+    def remove(self, now: float) -> None:
+        """The peer left our configuration."""
+        while self._generations:
+            self._drop(self._generations[0])
+        self._transition(Stimulus.PEER_REMOVED, now)
+
+    def handle_timeout(self, now: float) -> None:
+        if self._withheld_until is not None and now >= self._withheld_until:
+            self._withheld_until = None
+            self._point_wireguard()
+        if self._doubted_until is not None and now >= self._doubted_until:
+            self._doubted_until = None
+            if self._carrying is not None and self._carrying.agent.selected is None:
+                self._path_lost(self._carrying, now)
+        self._session.handle_timeout(now)
+        self._settle(now)
+
+    def deadline(self) -> float | None:
+        if self.state is State.REMOVED:
+            return None
+        deadlines = (self._withheld_until, self._doubted_until, self._session.deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def poll_effect(self) -> Effect | None:
+        return self._effects.popleft() if self._effects else None
+
+    # How it gets there
+
+    def _settle(self, now: float) -> None:
+        """One change, one drain: carry the session's events and messages over."""
+        while (event := self._session.poll_event()) is not None:
+            self._session_event(event, now)
+        while (message := self._session.poll_transmit()) is not None:
+            self._effects.append(Publish(message))
+
+    def _session_event(self, event: SessionEvent, now: float) -> None:
+        match event:
+            case LocalSessionStarted(session_id=session_id):
+                self._start_generation(session_id, now)
+            case RemoteDescribed(local_session=local, remote_session=remote, description=said):
+                generation = next((g for g in self._generations if g.local_session == local), None)
+                if generation is not None:
+                    self._take_description(generation, remote, said, now)
+            case _:
+                pass
+
+    def _start_generation(self, session_id: bytes, now: float) -> None:
+        for generation in list(self._generations):
+            if generation is not self._carrying:
+                self._drop(generation)
+        credentials = Credentials.generate(self._random_bytes)
+        agent = Agent(
+            controlling=self._controlling,
+            local=credentials,
+            random_bytes=self._random_bytes,
+            now=now,
+        )
+        generation = _Generation(session_id, agent, credentials)
+        self._generations.append(generation)
+        assert len(self._generations) <= AGENTS_MAX
+        self._effects.append(RegisterAgent(agent))
+        self._describe(generation, now)
+
+    def _describe(self, generation: _Generation, now: float) -> None:
+        self._session.set_local(
+            Description(
+                ufrag=generation.credentials.ufrag,
+                password=generation.credentials.password,
+                candidates=tuple(format_candidate(c) for c in self._candidates),
+                end_of_candidates=self._candidates_complete,
+                options=(),
+            ),
+            now,
+        )
+
+    def _take_description(
+        self, generation: _Generation, remote_session: bytes, said: Description, now: float
+    ) -> None:
+        if self.stages.found is None:
+            self.stages.found = now
+        self._transition(Stimulus.DESCRIPTION_RECEIVED, now)
+        if generation.remote_session != remote_session:
+            generation.remote_session = remote_session
+            generation.agent.set_remote(Credentials(said.ufrag, said.password), now)
+        for text in said.candidates:
+            try:
+                generation.agent.add_remote_candidate(parse_candidate(text), now)
+            except RemoteProtocolError as error:
+                self._effects.append(Emit(Dropped(at_s=now, room="candidate", reason=str(error))))
+        if said.end_of_candidates:
+            generation.agent.end_of_candidates(now)
+        self._effects.append(WakeAgent(generation.agent))
+
+    def _take_path(
+        self, generation: _Generation, path: Path, rtt_s: float | None, now: float
+    ) -> None:
+        """A pair of ``generation`` works: it carries the tunnel from now on."""
+        replaced = self._carrying
+        if replaced is not None and self._generations.index(generation) < self._generations.index(
+            replaced
+        ):
+            return
+        if generation.remote_session is not None:
+            self._session.confirm(generation.local_session, generation.remote_session, now)
+        self._carrying = generation
+        if replaced is not None and replaced is not generation:
+            self._drop(replaced)
+        is_first = self.path is None
+        self.path, self.rtt_s, self.reason = path, rtt_s, ""
+        self._transition(Stimulus.PATH_SELECTED, now, detail=str(path.remote))
+        if is_first and not self._controlling and self.stages.handshake is None:
+            self._withheld_until = now + HANDSHAKE_WITHHELD_S
+        elif self._withheld_until is None:
+            self._point_wireguard()
+
+    def _point_wireguard(self) -> None:
+        assert self.path is not None
+        self._effects.append(SetPath(self.path, PERSISTENT_KEEPALIVE_S))
+
+    def _path_lost(self, generation: _Generation, now: float) -> None:
+        if generation is not self._carrying:
+            return
+        if self._heard_at is not None and now - self._heard_at < LIVE_TRAFFIC_S:
+            self._doubted_until = self._heard_at + LIVE_TRAFFIC_S
+            return
+        # The device keeps sending where it did: a path that may come back beats none.
+        self._transition(Stimulus.PATH_LOST, now, detail=str(self.path and self.path.remote))
+        self.path, self.rtt_s, self.reason = None, None, "the path stopped answering"
+        self._withheld_until = None
+        if generation is self._generations[-1]:
+            self._session.restart(now)
+
+    def _drop(self, generation: _Generation) -> None:
+        self._generations.remove(generation)
+        self._effects.append(UnregisterAgent(generation.agent))
+        if self._carrying is generation:
+            self._carrying = None
+
+    def _transition(self, stimulus: Stimulus, now: float, *, detail: str = "") -> None:
+        old = self.state
+        new = TRANSITIONS.get((old, stimulus))
+        if new is None:
+            return
+        self.state = new
+        self._note_stage(stimulus, now)
+        if new is not old or stimulus is Stimulus.PATH_SELECTED:
+            transition = PeerTransitioned(
+                at_s=now,
+                interface=self._interface,
+                peer=self.public_key,
+                old=str(old),
+                new=str(new),
+                cause=str(stimulus),
+                detail=detail,
+            )
+            self._effects.append(Emit(transition))
+
+    def _note_stage(self, stimulus: Stimulus, now: float) -> None:
+        stages = self.stages
+        match stimulus:
+            case Stimulus.DESCRIPTION_RECEIVED if stages.described is None:
+                stages.described = now
+            case Stimulus.CHECKS_STARTED if stages.checking is None:
+                stages.checking = now
+            case Stimulus.PATH_SELECTED if stages.selected is None:
+                stages.selected = now
+            case Stimulus.HANDSHAKE_COMPLETED if stages.handshake is None:
+                stages.handshake = now
+            case _:
+                pass

@@ -1,0 +1,227 @@
+"""One WireGuard interface at work: the trio driver of its peer machines.
+
+Owns every task of the interface: the port's ICE driver, the timers, the messages in and out, the
+device's news.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import trio
+
+from wice.errors import SignalingClosedError, SignalingUnavailableError
+from wice.events import EventStream, PeerFound
+from wice.ice import Agent, AgentEvent, IceDriver
+from wice.keys import ANY, KeyPair, PublicKey
+from wice.peer.machine import (
+    Emit,
+    PeerMachine,
+    Publish,
+    RegisterAgent,
+    SetPath,
+    UnregisterAgent,
+    WakeAgent,
+)
+from wice.peer.sources import PeerAdded, PeerChange, PeerRemoved, PeerUpdated
+from wice.platform import Platform
+from wice.signaling.backend import Backend
+from wice.wireguard.device import Device, PeerStatus
+
+OUTGOING_MAX = 4
+"""Messages to one peer that wait for signaling; descriptions are idempotent, the newest count."""
+
+TRAFFIC_POLL_S = 5.0
+"""How often the device's counters are read for signs of life."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    machine: PeerMachine
+    outgoing_in: trio.MemorySendChannel[bytes]
+    outgoing_out: trio.MemoryReceiveChannel[bytes]
+    scope: trio.CancelScope
+    rx_bytes: int = 0
+    handshake_at_s: float | None = None
+
+
+class InterfaceSupervisor:
+    """Runs the peers of one interface over one device, one ICE driver and one backend."""
+
+    def __init__(
+        self,
+        *,
+        public_key: PublicKey,
+        device: Device,
+        ice: IceDriver,
+        backend: Backend,
+        platform: Platform,
+        events: EventStream,
+    ) -> None:
+        self.public_key = public_key
+        self.device = device
+        self._ice = ice
+        self._backend = backend
+        self._platform = platform
+        self._events = events
+        self._peers: dict[PublicKey, _Peer] = {}
+        self._nursery: trio.Nursery | None = None
+        self._deadline_moved = trio.Event()
+
+    @property
+    def machines(self) -> Iterable[PeerMachine]:
+        return [peer.machine for peer in self._peers.values()]
+
+    def device_status(self) -> dict[PublicKey, PeerStatus]:
+        return {status.public_key: status for status in self.device.statistics()}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled. Once started, ``apply`` may be called."""
+        self._ice.on_candidates_changed = self._candidates_changed
+        async with (
+            trio.open_nursery() as nursery,
+            self._backend.subscribe(KeyPair(self.public_key, ANY)) as messages,
+        ):
+            self._nursery = nursery
+            nursery.start_soon(self._ice.run)
+            nursery.start_soon(self._watch_device)
+            nursery.start_soon(self._watch_traffic)
+            nursery.start_soon(self._watch_overlay)
+            nursery.start_soon(self._run_timers)
+            task_status.started()
+            async for received in messages:
+                peer = self._peers.get(received.key_pair.theirs)
+                # Only members of the configuration get an answer; who else knows our key does not.
+                if peer is not None:
+                    peer.machine.receive_message(received.message, trio.current_time())
+                    self._drain(peer)
+
+    def apply(self, change: PeerChange) -> None:
+        """Carry out a change of a peer source."""
+        match change:
+            case PeerAdded(peer=peer):
+                self.device.set_peer(peer.config)
+                self._add(peer.config.public_key)
+            case PeerUpdated(peer=peer):
+                self.device.set_peer(peer.config)
+            case PeerRemoved(public_key=public_key):
+                removed = self._peers.pop(public_key)
+                removed.machine.remove(trio.current_time())
+                self._drain(removed)
+                removed.scope.cancel()
+                self.device.remove_peer(public_key)
+
+    def _add(self, public_key: PublicKey) -> None:
+        assert self._nursery is not None, "run first"
+        outgoing_in, outgoing_out = trio.open_memory_channel[bytes](OUTGOING_MAX)
+        machine = PeerMachine(
+            interface=self.device.name,
+            public_key=public_key,
+            controlling=self.public_key < public_key,
+            random_bytes=self._platform.random_bytes,
+            wall_time=self._platform.wall_time,
+            candidates=self._ice.candidates,
+            candidates_complete=self._ice.candidates_complete,
+            now=trio.current_time(),
+        )
+        peer = _Peer(machine, outgoing_in, outgoing_out, trio.CancelScope())
+        self._peers[public_key] = peer
+        self._nursery.start_soon(self._publish, peer)
+        self._drain(peer)
+
+    def _drain(self, peer: _Peer) -> None:
+        while (effect := peer.machine.poll_effect()) is not None:
+            match effect:
+                case Publish(message=message):
+                    self._enqueue(peer, message)
+                case RegisterAgent(agent=agent):
+                    self._ice.register(agent, self._listener(peer, agent))
+                case UnregisterAgent(agent=agent):
+                    self._ice.unregister(agent)
+                case WakeAgent(agent=agent):
+                    self._ice.wake(agent)
+                case SetPath(path=path, persistent_keepalive_s=keepalive_s):
+                    self.device.set_path(peer.machine.public_key, path, keepalive_s)
+                case Emit(event=event):
+                    self._events.emit(event)
+        self._deadline_moved.set()
+
+    def _listener(self, peer: _Peer, agent: Agent) -> Callable[[AgentEvent], None]:
+        def listen(event: AgentEvent) -> None:
+            peer.machine.agent_event(agent, event, trio.current_time())
+            self._drain(peer)
+
+        return listen
+
+    def _enqueue(self, peer: _Peer, message: bytes) -> None:
+        try:
+            peer.outgoing_in.send_nowait(message)
+        except trio.WouldBlock:
+            peer.outgoing_out.receive_nowait()
+            peer.outgoing_in.send_nowait(message)
+
+    async def _publish(self, peer: _Peer) -> None:
+        key_pair = KeyPair(self.public_key, peer.machine.public_key)
+        with peer.scope:
+            async for message in peer.outgoing_out:
+                try:
+                    await self._backend.publish(key_pair, message)
+                except SignalingUnavailableError:
+                    # The session repeats until it is acknowledged.
+                    self._events.counts["publish_unavailable"] += 1
+                except SignalingClosedError:
+                    return
+
+    def _candidates_changed(self) -> None:
+        now = trio.current_time()
+        for peer in self._peers.values():
+            peer.machine.local_candidates_changed(
+                self._ice.candidates, self._ice.candidates_complete, now
+            )
+            self._drain(peer)
+
+    async def _watch_overlay(self) -> None:
+        with self._events.subscribe() as events:
+            async for event in events:
+                if isinstance(event, PeerFound) and event.peer in self._peers:
+                    peer = self._peers[event.peer]
+                    peer.machine.presence_changed(trio.current_time())
+                    self._drain(peer)
+
+    async def _watch_device(self) -> None:
+        while True:
+            await self.device.wait_changed()
+            self._read_device()
+
+    async def _watch_traffic(self) -> None:
+        """WireGuard announces no traffic: its counters are read."""
+        while True:
+            await trio.sleep(TRAFFIC_POLL_S)
+            self._read_device()
+
+    def _read_device(self) -> None:
+        now = trio.current_time()
+        for status in self.device.statistics():
+            peer = self._peers.get(status.public_key)
+            if peer is None:
+                continue
+            if status.rx_bytes > peer.rx_bytes:
+                peer.rx_bytes = status.rx_bytes
+                peer.machine.traffic_received(now)
+            if status.latest_handshake_at_s not in (None, peer.handshake_at_s):
+                peer.handshake_at_s = status.latest_handshake_at_s
+                peer.machine.handshake_completed(now)
+            self._drain(peer)
+
+    async def _run_timers(self) -> None:
+        while True:
+            self._deadline_moved = trio.Event()
+            deadlines = [peer.machine.deadline() for peer in self._peers.values()]
+            next_s = min((at for at in deadlines if at is not None), default=float("inf"))
+            with trio.move_on_at(next_s):
+                await self._deadline_moved.wait()
+            now = trio.current_time()
+            for peer in list(self._peers.values()):
+                deadline = peer.machine.deadline()
+                if deadline is not None and deadline <= now:
+                    peer.machine.handle_timeout(now)
+                    self._drain(peer)
