@@ -1,1 +1,50 @@
-"""STUN (RFC 8489): messages and the server, without I/O."""
+"""STUN (RFC 8489): message codec, server addresses, binding server."""
+
+from wice.stun.attributes import (
+    MAGIC_COOKIE,
+    Attribute,
+    pack_address,
+    pack_error_code,
+    pack_unknown_attributes,
+    pack_xor_address,
+    unpack_address,
+    unpack_error_code,
+    unpack_xor_address,
+)
+from wice.stun.driver import serve_stun
+from wice.stun.message import (
+    TRANSACTION_ID_SIZE_BYTES,
+    Class,
+    IntegrityKey,
+    Message,
+    Method,
+    encode,
+    is_stun,
+    parse,
+)
+from wice.stun.server import BindingServer
+from wice.stun.uri import StunURI, parse_stun_uri
+
+__all__ = [
+    "MAGIC_COOKIE",
+    "TRANSACTION_ID_SIZE_BYTES",
+    "Attribute",
+    "BindingServer",
+    "Class",
+    "IntegrityKey",
+    "Message",
+    "Method",
+    "StunURI",
+    "encode",
+    "is_stun",
+    "pack_address",
+    "pack_error_code",
+    "pack_unknown_attributes",
+    "pack_xor_address",
+    "parse",
+    "parse_stun_uri",
+    "serve_stun",
+    "unpack_address",
+    "unpack_error_code",
+    "unpack_xor_address",
+]
