@@ -1,0 +1,132 @@
+"""Build a topology out of network namespaces, and take it down again.
+
+Everything hangs together inside the lab: no interface of it is ever in the namespace of the
+machine itself, and no route leads from one to the other.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sims.lab.namespaces import LabError, Namespace
+from sims.lab.registry import LABS_DIRECTORY, Registration, clean, namespace_name
+from sims.lab.requirements import missing
+from sims.lab.topology import Node, Role, Topology
+
+HAS_IPV6: Final = Path("/proc/sys/net/ipv6").exists()
+"""This lab speaks IPv4: where the kernel knows IPv6, link-local addresses are kept out too,
+since a bridge would carry them from one public host to another."""
+
+
+class Lab:
+    """A topology that stands: its nodes by name, and a directory for its files."""
+
+    def __init__(self, topology: Topology, registration: Registration) -> None:
+        self.topology = topology
+        self.nodes = {node.name: node for node in topology.nodes()}
+        self.namespaces: dict[str, Namespace] = {}
+        self._registration = registration
+        self.is_kept = False
+
+    @property
+    def id(self) -> str:
+        """Names this lab on this machine."""
+        return self._registration.id
+
+    @property
+    def directory(self) -> Path:
+        """Private to this user; removed with the lab."""
+        return self._registration.directory
+
+    def __getitem__(self, name: str) -> Namespace:
+        return self.namespaces[name]
+
+    def keep(self) -> dict[str, str]:
+        """Let the lab outlive us; give the names of its namespaces for ``ip netns exec``."""
+        names = {name: namespace_name(self.id, name) for name in self.nodes}
+        self._registration.keep()
+        for name, namespace in self.namespaces.items():
+            namespace.publish(names[name])
+        self.is_kept = True
+        return names
+
+    def build(self) -> None:
+        for name in self.nodes:
+            self.namespaces[name] = Namespace()
+        for node in self.nodes.values():
+            _set_sysctls(node, self[node.name])
+            self[node.name].run(["ip", "-batch", "-"], "\n".join(self._links(node)))
+            if node.ruleset:
+                self[node.name].run(["nft", "-f", "-"], node.ruleset)
+
+    def close(self) -> None:
+        for namespace in self.namespaces.values():
+            namespace.close()
+
+    def _links(self, node: Node) -> Iterator[str]:
+        """What ``ip -batch`` does in a node; its parent has laid the cable already."""
+        yield "link set lo up"
+        if node.bridge:
+            bridge = node.bridge.name
+            yield f"link add {bridge} type bridge"
+            for address in node.bridge.addresses:
+                yield f"address add {address} dev {bridge}"
+            yield f"link set {bridge} up"
+            for child in self._children(node):
+                assert child.uplink is not None
+                end = f"name {child.uplink.interface} netns {self[child.name].path}"
+                yield f"link add {child.name} type veth peer {end}"
+                yield f"link set {child.name} master {bridge} up"
+        if node.uplink:
+            if HAS_IPV6:
+                yield f"link set {node.uplink.interface} addrgenmode none"
+            yield f"address add {node.uplink.address} dev {node.uplink.interface}"
+            yield f"link set {node.uplink.interface} up"
+            yield f"route add default via {node.uplink.gateway}"
+
+    def _children(self, parent: Node) -> Iterator[Node]:
+        for node in self.nodes.values():
+            if node.uplink and node.uplink.parent == parent.name:
+                yield node
+
+
+@contextmanager
+def open_lab(topology: Topology, labs: Path = LABS_DIRECTORY) -> Iterator[Lab]:
+    """Build ``topology``, and remove it at the end, whatever the end is.
+
+    Labs of dead owners are removed first. Raise LabError when the machine lacks something.
+    """
+    if lacking := missing():
+        raise LabError(lacking)
+    clean(labs=labs)
+    registration = Registration(labs)
+    lab = Lab(topology, registration)
+    try:
+        lab.build()
+        yield lab
+    finally:
+        lab.close()
+        if lab.is_kept:
+            registration.close()
+        else:
+            registration.remove()
+
+
+def _set_sysctls(node: Node, namespace: Namespace) -> None:
+    """Settle what a new namespace may have inherited from the machine."""
+    settings = {
+        "ipv4.ip_forward": int(node.forwards),
+        # The internet and its access networks refuse packets from private addresses (BCP 38).
+        "ipv4.conf.all.rp_filter": 1 if node.role is not Role.HOST else 0,
+        "ipv4.conf.default.rp_filter": 1 if node.role is not Role.HOST else 2,
+        # Both public networks are on the core's one bridge, and nobody shall learn a shortcut.
+        "ipv4.conf.all.send_redirects": 0,
+        "ipv4.conf.default.send_redirects": 0,
+        "ipv4.conf.all.accept_redirects": 0,
+        "ipv4.conf.default.accept_redirects": 0,
+    }
+    if HAS_IPV6:
+        settings["ipv6.conf.default.addr_gen_mode"] = 1
+    for name, value in settings.items():
+        namespace.set_sysctl(name, value)
