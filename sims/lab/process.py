@@ -78,7 +78,10 @@ class LabProcess:
             await trio.lowlevel.wait_readable(self._pidfd)
         finally:
             with trio.CancelScope(shield=True):
-                if not self._is_released:
+                if self._is_released:
+                    # Nobody waits for it any more; Popen would warn that nobody did.
+                    self._popen.returncode = 0
+                else:
                     await self._end()
             self._close()
 
