@@ -1,0 +1,59 @@
+"""The role of a public node: it stores records, keeps watches and is an anchor."""
+
+from collections.abc import Sequence
+
+import trio
+
+from p2p.anchors import ANCHOR_PROTOCOL, AnchorServer
+from p2p.dht import KAD_PROTOCOL, CountFault, KadClient, KadServer
+from p2p.host import Host
+from p2p.kad import RecordStore, RoutingTable
+from p2p.records import VerifiedRecord
+from p2p.watches import WATCH_PROTOCOL, WatchServer
+from wice.platform import Platform
+
+REFRESH_S = 600.0
+"""How often a server looks for the servers near it, and tells them of itself."""
+FIRST_REFRESHES_S: Sequence[float] = (0.0, 1.0, 5.0, 30.0)
+"""Sooner at first, while the others may be starting as well."""
+EXPIRE_S = 600.0
+
+
+class BootstrapRole:
+    """What a node serves to others. ``store`` outlives the host."""
+
+    def __init__(
+        self,
+        host: Host,
+        table: RoutingTable,
+        store: RecordStore,
+        platform: Platform,
+        count_fault: CountFault,
+    ) -> None:
+        self.anchor = AnchorServer(host.peer_id, platform, count_fault)
+        self.watches = WatchServer(store, platform, count_fault)
+        self._store = store
+        self._platform = platform
+        self._kad = KadServer(host, table, store, platform, self._stored, count_fault)
+        host.serve(KAD_PROTOCOL, self._kad.serve)
+        host.serve(WATCH_PROTOCOL, self.watches.serve)
+        host.serve(ANCHOR_PROTOCOL, self.anchor.serve)
+
+    async def run(self, dht: KadClient) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._kad.run)
+            nursery.start_soon(self._expire)
+            for wait_s in FIRST_REFRESHES_S:
+                await trio.sleep(wait_s)
+                await dht.refresh()
+            while True:
+                await trio.sleep(REFRESH_S)
+                await dht.refresh()
+
+    async def _expire(self) -> None:
+        while True:
+            await trio.sleep(EXPIRE_S)
+            self._store.drop_expired(self._platform.wall_time())
+
+    def _stored(self, key: bytes, record: VerifiedRecord) -> None:
+        self.watches.stored(key, record)

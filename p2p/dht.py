@@ -1,0 +1,324 @@
+"""The DHT on libp2p streams: a server's answers and a client's lookups (``/wice/kad/1``).
+
+The messages are those of libp2p's kad-dht; why the library's own DHT is not used is in
+docs/adr/0007-own-dht-on-libp2p-streams.md. Two additions ride on fields the specification leaves
+free: an answer to PUT_VALUE names nearer nodes too, so that one walk both looks up and stores, and
+a node in server role says so in ``server``.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from p2p.frames import parse
+from p2p.host import Host
+from p2p.kad import (
+    NODE_ADDRESSES_MAX,
+    REPLICAS,
+    Lookup,
+    RecordStore,
+    RoutingTable,
+    ServerNode,
+    position,
+)
+from p2p.records import VerifiedRecord, is_newer, verify_record
+from p2p.requests import RequestPool
+from p2p.section import TcpAddress, check_peer_id, peer_id_text
+from p2p.streams import FrameStream
+from wice.errors import RemoteProtocolError, SignalingUnavailableError
+from wice.platform import Platform
+from wice.proto.overlay_pb2 import KadMessage, KadRecord
+
+KAD_PROTOCOL = "/wice/kad/1"
+KEY_SIZE_MAX_BYTES = 64
+QUERY_TIMEOUT_S = 3.0
+"""For one node to answer, its dialling included."""
+REDIAL_AFTER_S = 30.0
+"""A node that could not be dialled is not dialled again for a lookup before."""
+UNREACHABLE_MAX = 1_024
+CANDIDATES_MAX = 16
+"""Nodes that ask to be known as servers and wait to be dialled back."""
+
+CountFault = Callable[[str], None]
+
+
+class KadServer:
+    """Answers on a node in server role. ``on_stored`` hears of every record that is taken."""
+
+    def __init__(
+        self,
+        host: Host,
+        table: RoutingTable,
+        store: RecordStore,
+        platform: Platform,
+        on_stored: Callable[[bytes, VerifiedRecord], None],
+        count_fault: CountFault,
+    ) -> None:
+        self._host = host
+        self._table = table
+        self._store = store
+        self._platform = platform
+        self._on_stored = on_stored
+        self._count_fault = count_fault
+        self._candidates_in, self._candidates = trio.open_memory_channel[ServerNode](CANDIDATES_MAX)
+
+    async def serve(self, stream: FrameStream) -> None:
+        while True:
+            message = KadMessage()
+            parse(message, await stream.receive())
+            if message.HasField("server"):
+                self._consider(message.server, stream.peer_id)
+            await stream.send(self.answer(message, stream.peer_id).SerializeToString())
+
+    def answer(self, message: KadMessage, peer_id: str) -> KadMessage:
+        """What we say to ``message`` from ``peer_id``; raise RemoteProtocolError."""
+        if len(message.key) > KEY_SIZE_MAX_BYTES:
+            raise RemoteProtocolError("a key that is too long")
+        answer = KadMessage(type=message.type, key=message.key)
+        held: VerifiedRecord | None = None
+        now_wall = self._platform.wall_time()
+        if message.type == KadMessage.PUT_VALUE:
+            held = self._put(message, peer_id, now_wall)
+        elif message.type == KadMessage.GET_VALUE:
+            held = self._store.get(message.key, now_wall)
+        if held is not None:
+            answer.record.CopyFrom(KadRecord(key=message.key, value=held.raw))
+        if message.type != KadMessage.PING:
+            answer.closer_peers.extend(
+                _to_peer(node)
+                for node in self._table.nearest(position(message.key))
+                if node.peer_id != peer_id
+            )
+        return answer
+
+    def _put(self, message: KadMessage, peer_id: str, now_wall: float) -> VerifiedRecord:
+        key, offered = message.key, message.record.value
+        if message.record.key != key:
+            raise RemoteProtocolError("a record under another key")
+        source = min(self._host.remote_hosts(peer_id), default="")
+        try:
+            stored = self._store.put(key, offered, source, now_wall)
+        except RemoteProtocolError:
+            held = self._store.get(key, now_wall)
+            if held is None or not is_newer(held, verify_record(key, offered, now_wall)):
+                raise
+            # Genuine but older: its owner learns the sequence it has to get above.
+            self._count_fault("a record older than the one held")
+            return held
+        self._on_stored(key, stored)
+        return stored
+
+    def _consider(self, server: KadMessage.Peer, peer_id: str) -> None:
+        """Queue a node to be dialled back, only ever where it is itself connected from."""
+        if peer_id in self._table:
+            return
+        node = _to_node(server)
+        if node is None or node.peer_id != peer_id:
+            raise RemoteProtocolError("a node that announces another")
+        remote_hosts = self._host.remote_hosts(peer_id)
+        addresses = tuple(address for address in node.addresses if address.host in remote_hosts)
+        if addresses:
+            try:
+                self._candidates_in.send_nowait(ServerNode(peer_id, node.position, addresses))
+            except trio.WouldBlock:
+                self._count_fault("too many nodes ask to be servers")
+
+    async def run(self) -> None:
+        """Dial back the nodes that ask to be known as servers, one after the other."""
+        async for node in self._candidates:
+            if node.peer_id in self._table:
+                continue
+            for address in node.addresses:
+                if await self._host.verify_address(node.peer_id, address):
+                    self._table.add(node)
+                    break
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a record went. ``newest`` is the highest sequence met, ours or another's."""
+
+    replicas: int
+    newest: int
+
+
+class KadClient:
+    """Looks up and stores. ``announced``: our addresses if we are in server role ourselves."""
+
+    def __init__(
+        self,
+        host: Host,
+        table: RoutingTable,
+        requests: RequestPool,
+        platform: Platform,
+        *,
+        announced: Sequence[TcpAddress],
+        is_kept: Callable[[str], bool],
+        count_fault: CountFault,
+    ) -> None:
+        """is_kept: whether somebody else keeps up the connection to a peer and dials it."""
+        self._host = host
+        self._table = table
+        self._requests = requests
+        self._platform = platform
+        self._is_kept = is_kept
+        self._count_fault = count_fault
+        self._unreachable: dict[str, float] = {}
+        self._own: KadMessage.Peer | None = None
+        if announced:
+            self._own = _to_peer(
+                ServerNode(host.peer_id, position(check_peer_id(host.peer_id)), tuple(announced))
+            )
+
+    async def put(self, key: bytes, record: VerifiedRecord) -> Stored:
+        """Store ``record`` on the nodes nearest to ``key``, walking nearer as they tell."""
+        message = KadMessage(
+            type=KadMessage.PUT_VALUE, key=key, record=KadRecord(key=key, value=record.raw)
+        )
+        holders: set[str] = set()
+        newest = record.sequence
+
+        def on_answer(node: ServerNode, answer: KadMessage) -> bool:
+            nonlocal newest
+            held = self._verified(key, answer)
+            if held is not None and held.raw == record.raw:
+                holders.add(node.peer_id)
+            elif held is not None:
+                newest = max(newest, held.sequence)
+            return False
+
+        nearest = await self._walk(key, message, on_answer)
+        return Stored(sum(node.peer_id in holders for node in nearest), newest)
+
+    async def get(self, key: bytes, *, thorough: bool = False) -> VerifiedRecord | None:
+        """The record under ``key``: the first genuine one found.
+
+        If ``thorough``, the newest that any of the nearest nodes has.
+        """
+        found: VerifiedRecord | None = None
+
+        def on_answer(_node: ServerNode, answer: KadMessage) -> bool:
+            nonlocal found
+            record = self._verified(key, answer)
+            if record is not None and (found is None or is_newer(record, found)):
+                found = record
+            return found is not None and not thorough
+
+        await self._walk(key, KadMessage(type=KadMessage.GET_VALUE, key=key), on_answer)
+        return found
+
+    def nearest_connected(self, key: bytes) -> list[str]:
+        """Those of the nodes that should hold ``key`` that we are connected to."""
+        nearest = self._table.nearest(position(key), REPLICAS)
+        return [node.peer_id for node in nearest if self._host.is_connected(node.peer_id)]
+
+    async def refresh(self) -> None:
+        """Get to know the servers near us, and be known to them if we are one."""
+        own_key = check_peer_id(self._host.peer_id)
+        message = KadMessage(type=KadMessage.FIND_NODE, key=own_key)
+        await self._walk(own_key, message, lambda _node, _answer: False)
+
+    async def _walk(
+        self,
+        key: bytes,
+        message: KadMessage,
+        on_answer: Callable[[ServerNode, KadMessage], bool],
+    ) -> list[ServerNode]:
+        """Send ``message`` ever nearer to ``key``; ends early where ``on_answer`` says True."""
+        lookup = Lookup(position(key), self._table.nearest(position(key)), REPLICAS)
+        if self._own is not None:
+            message.server.CopyFrom(self._own)
+        payload = message.SerializeToString()
+        async with trio.open_nursery() as nursery:
+
+            def ask_next() -> None:
+                for node in lookup.next_queries():
+                    nursery.start_soon(ask, node)
+
+            async def ask(node: ServerNode) -> None:
+                try:
+                    answer = await self._query(node, payload)
+                except SignalingUnavailableError:
+                    lookup.failed(node.peer_id)
+                    self._table.failed(node.peer_id)
+                else:
+                    lookup.answered(node.peer_id, _nodes(answer.closer_peers, self._host.peer_id))
+                    self._table.add(node)
+                    self._table.succeeded(node.peer_id)
+                    if on_answer(node, answer):
+                        nursery.cancel_scope.cancel()
+                ask_next()
+
+            ask_next()
+        return lookup.nearest_answered()
+
+    async def _query(self, node: ServerNode, payload: bytes) -> KadMessage:
+        """Ask one node; raise SignalingUnavailableError."""
+        frame = b""
+        with trio.move_on_after(QUERY_TIMEOUT_S) as scope:
+            await self._connect(node)
+            frame = await self._requests.request(node.peer_id, payload)
+        if scope.cancelled_caught:
+            await self._requests.drop(node.peer_id)
+            raise SignalingUnavailableError(f"{node.peer_id} did not answer")
+        answer = KadMessage()
+        try:
+            parse(answer, frame)
+        except RemoteProtocolError as error:
+            self._count_fault(f"{KAD_PROTOCOL}: {error}")
+            raise SignalingUnavailableError(str(error)) from error
+        return answer
+
+    async def _connect(self, node: ServerNode) -> None:
+        if self._host.is_connected(node.peer_id):
+            return
+        now = trio.current_time()
+        if self._is_kept(node.peer_id) or self._unreachable.get(node.peer_id, 0.0) > now:
+            raise SignalingUnavailableError(f"{node.peer_id} is not connected")
+        self._unreachable.pop(node.peer_id, None)
+        if len(self._unreachable) >= UNREACHABLE_MAX:
+            del self._unreachable[next(iter(self._unreachable))]
+        # Until proven otherwise, so that a dial cut short by the query's timeout counts as well.
+        self._unreachable[node.peer_id] = now + REDIAL_AFTER_S
+        await self._host.connect(node.peer_id, node.addresses)
+        del self._unreachable[node.peer_id]
+
+    def _verified(self, key: bytes, answer: KadMessage) -> VerifiedRecord | None:
+        if not answer.HasField("record"):
+            return None
+        try:
+            return verify_record(key, answer.record.value, self._platform.wall_time())
+        except RemoteProtocolError as error:
+            self._count_fault(f"{KAD_PROTOCOL}: {error}")
+            return None
+
+
+def _to_peer(node: ServerNode) -> KadMessage.Peer:
+    return KadMessage.Peer(
+        id=check_peer_id(node.peer_id),
+        addrs=[address.to_bytes() for address in node.addresses],
+        connection=KadMessage.CAN_CONNECT,
+    )
+
+
+def _to_node(peer: KadMessage.Peer) -> ServerNode | None:
+    """None for a peer that nobody could dial."""
+    addresses = []
+    for raw in peer.addrs[:NODE_ADDRESSES_MAX]:
+        try:
+            address = TcpAddress.from_bytes(raw)
+        except ValueError:
+            continue  # of a kind we do not know, perhaps of a later version
+        if address.is_specific:
+            addresses.append(address)
+    try:
+        peer_id = peer_id_text(peer.id)
+    except ValueError:
+        return None
+    return ServerNode(peer_id, position(peer.id), tuple(addresses)) if addresses else None
+
+
+def _nodes(peers: Iterable[KadMessage.Peer], own_peer_id: str) -> list[ServerNode]:
+    nodes = (_to_node(peer) for peer in peers)
+    return [node for node in nodes if node is not None and node.peer_id != own_peer_id]

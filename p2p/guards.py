@@ -1,0 +1,222 @@
+"""Guards around py-libp2p 0.8.1 (docs/explanation/py-libp2p.md).
+
+Each guard answers one defect that a remote can trigger, and has a test in tests/p2p that runs the
+stock library to see the defect, then the guard: when upstream mends it, the first half fails and
+the guard can go. They reach into private parts of the library, which is why it is pinned exactly
+and why they all live here.
+
+1. ``guarded_stream_handler``, ``guarded_validator``: an exception in a stream handler or in a
+   topic validator ends the whole host.
+2. ``GuardedSwarm.upgrade_inbound_raw_conn``: an inbound connection keeps its slot and its task
+   until the swarm ends, so a node accepts only so many connections ever.
+3. ``GuardedSwarm.enforce_budget``: the pruner never closes a connection that has a stream, so at
+   the cap newcomers are refused for ever.
+4. ``limit_receive_buffers``: the receive window of a stream is only logged when exceeded, so a
+   remote fills the memory.
+5. ``write_whole_frames``: a task that is cancelled while it writes leaves the connection's Noise
+   counters out of step, and the whole connection dies with the next message.
+
+The fourth of the field's showstoppers, DHT clients that end up in routing tables, is not guarded:
+the DHT is our own (docs/adr/0007-own-dht-on-libp2p-streams.md).
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.exceptions import SwarmException
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+STREAMS_PER_CONNECTION_MAX = 64
+"""Streams that a remote may hold open on one connection."""
+CONNECTION_BUFFER_MAX_BYTES = 2 * 1024 * 1024
+"""Bytes received on all streams of one connection and not yet read by anybody."""
+WRITE_TIMEOUT_S = 5.0
+"""How long a remote may refuse to take the bytes of one frame."""
+CLOSE_TIMEOUT_S = 1.0
+
+StreamHandler = Callable[[INetStream], Awaitable[None]]
+CountFault = Callable[[str], None]
+"""Told the reason, a short text without secrets, each time a guard refuses something."""
+
+
+def guarded_stream_handler(handler: StreamHandler, count_fault: CountFault) -> StreamHandler:
+    """Keep what ``handler`` raises, and streams beyond the limit, from the rest of the host.
+
+    Stock: the exception climbs through the connection's nursery into the swarm's service and
+    cancels it. The library's own handlers (identify, ping, gossip) raise on bytes they cannot
+    parse, so there is no list of exceptions to name.
+    """
+    streams: Counter[int] = Counter()
+
+    async def guarded(stream: INetStream) -> None:
+        connection = id(stream.muxed_conn)
+        if streams[connection] >= STREAMS_PER_CONNECTION_MAX:
+            count_fault("more streams than one connection may have")
+            await _reset(stream)
+            return
+        streams[connection] += 1
+        try:
+            await handler(stream)
+        except Exception as error:  # noqa: BLE001
+            count_fault(f"stream handler: {type(error).__name__}")
+            await _reset(stream)
+        finally:
+            streams[connection] -= 1
+            if not streams[connection]:
+                del streams[connection]
+
+    return guarded
+
+
+def guarded_validator(
+    validator: Callable[[ID, Any], bool], count_fault: CountFault
+) -> Callable[[ID, Any], bool]:
+    """A topic validator that refuses a message where ``validator`` raises.
+
+    Stock: pubsub calls a synchronous validator unprotected in the task that reads the stream.
+    """
+
+    def guarded(forwarder: ID, message: Any) -> bool:
+        try:
+            return validator(forwarder, message)
+        except Exception as error:  # noqa: BLE001 — whatever it is, it came with the message
+            count_fault(f"topic validator: {type(error).__name__}")
+            return False
+
+    return guarded
+
+
+async def _reset(stream: INetStream) -> None:
+    try:
+        await stream.reset()
+    except Exception:  # noqa: BLE001 — the connection under it may be in any state of ruin
+        return
+
+
+def limit_receive_buffers(connection: Any, count_fault: CountFault) -> None:
+    """Close a yamux ``connection`` whose remote ignores the receive windows.
+
+    Stock: every frame is appended to its stream's buffer; a window that is exceeded is logged.
+    """
+    read_body = connection._read_data_body
+
+    async def read_limited(size_bytes: int) -> bytes:
+        held = sum(len(buffer) for buffer in connection.stream_buffers.values())
+        if held + size_bytes > CONNECTION_BUFFER_MAX_BYTES:
+            count_fault("more unread bytes than one connection may hold")
+            # The one error on which Yamux.handle_incoming closes the connection at once.
+            raise trio.TooSlowError
+        body: bytes = await read_body(size_bytes)
+        return body
+
+    connection._read_data_body = read_limited
+
+
+def write_whole_frames(connection: Any, count_fault: CountFault) -> None:
+    """Let no cancelled task leave a yamux ``connection`` with a frame half written.
+
+    Stock: Noise counts a message as sent when it encrypts it, before the socket is asked. The
+    bound in time is for a remote that takes no bytes: then the connection is closed.
+    """
+    write_frame = connection._write_frame
+
+    async def write_whole(data: bytes) -> None:
+        with trio.move_on_after(WRITE_TIMEOUT_S) as scope:
+            scope.shield = True
+            await write_frame(data)
+        if not scope.cancelled_caught:
+            return
+        count_fault("a connection that takes no bytes")
+        with trio.move_on_after(CLOSE_TIMEOUT_S) as scope:
+            scope.shield = True
+            await connection.secured_conn.close()
+        raise RawConnError("the remote takes no bytes")
+
+    connection._write_frame = write_whole
+
+
+class GuardedSwarm(Swarm):  # type: ignore[misc]
+    """The library's swarm with every guard on.
+
+    connections_max: the connections this node keeps; at that number the least valuable go.
+    is_valuable: whether a peer's connections are in use and go last.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        connections_max: int,
+        is_valuable: Callable[[ID], bool],
+        count_fault: CountFault,
+        **kwargs: Any,
+    ) -> None:
+        self._count_fault = count_fault
+        self._connections_max = connections_max
+        self._is_valuable = is_valuable
+        super().__init__(*args, **kwargs)
+
+    def set_stream_handler(self, stream_handler: StreamHandler) -> None:
+        super().set_stream_handler(guarded_stream_handler(stream_handler, self._count_fault))
+
+    async def upgrade_inbound_raw_conn(
+        self, raw_conn: IRawConnection, maddr: Multiaddr
+    ) -> IMuxedConn:
+        """Upgrade, and stay for as long as the connection lives.
+
+        Stock: the caller holds a slot of the inbound limiter and then sleeps until the swarm
+        ends; it gives the slot back when this method raises.
+        """
+        connection = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
+        await connection.event_closed.wait()
+        raise SwarmException("connection closed")
+
+    async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
+        limit_receive_buffers(muxed_conn, self._count_fault)
+        write_whole_frames(muxed_conn, self._count_fault)
+        connection = await super().add_conn(muxed_conn, direction)
+        self.enforce_budget(newest=connection)
+        return connection
+
+    async def notify_disconnected(self, conn: INetConn) -> None:
+        await super().notify_disconnected(conn)
+        # Stock remembers every peer it ever met.
+        peer_id = conn.muxed_conn.peer_id
+        if not self.get_connections(peer_id):
+            self.auto_connector._recent_disconnects.pop(peer_id, None)
+            if self.peerstore.has_peer(peer_id):
+                self.peerstore.clear_peerdata(peer_id)
+
+    def enforce_budget(self, newest: INetConn | None = None) -> None:
+        """Close the least valuable connections beyond ``connections_max``.
+
+        Those in use go last; among the rest, first those whose address holds most connections,
+        then the oldest. The newest is spared: it must have the chance to show its value.
+        """
+        live = [connection for connection in self.get_connections() if not connection.is_closed]
+        excess = len(live) - self._connections_max
+        if excess <= 0:
+            return
+        per_host = Counter(_remote_host(connection) for connection in live)
+        candidates = [connection for connection in live if connection is not newest]
+        candidates.sort(
+            key=lambda connection: (
+                self._is_valuable(connection.muxed_conn.peer_id),
+                -per_host[_remote_host(connection)],
+                connection._created_at,
+            )
+        )
+        for connection in candidates[:excess]:
+            self._count_fault("closed a connection to make room")
+            self.manager.run_task(self._close_connection_async, connection)
+
+
+def _remote_host(connection: INetConn) -> str:
+    remote = connection.muxed_conn.get_remote_address()
+    return str(remote[0]) if remote else ""

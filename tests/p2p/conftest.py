@@ -1,0 +1,143 @@
+"""Helpers shared by the tests of the overlay: real py-libp2p over loopback sockets."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from p2p.backend import OverlayTransport, open_transport
+from p2p.identity import peer_id_of
+from wice.events import Dropped, Event
+from wice.keys import LocalKeyHolder, PrivateKey
+from wice.platform import NetworkInterface
+
+LOOPBACK = "127.0.0.1"
+
+
+class Sink:
+    """Keeps the events it gets, and lets a test wait for one."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._arrived = trio.Event()
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+        self._arrived.set()
+        self._arrived = trio.Event()
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def dropped(self) -> list[str]:
+        return [event.reason for event in self.events if isinstance(event, Dropped)]
+
+    async def wait_for(self, kind: type[Event], count: int = 1) -> list[Event]:
+        while len(found := self.of(kind)) < count:
+            await self._arrived.wait()
+        return found
+
+
+class LoopbackPlatform:
+    """A host with a loopback interface and a clock that a test may turn."""
+
+    def __init__(self) -> None:
+        self.clock_offset_s = 0.0
+
+    def wall_time(self) -> float:
+        return time.time() + self.clock_offset_s
+
+    def random_bytes(self, size_bytes: int) -> bytes:
+        return os.urandom(size_bytes)
+
+    def state_directory(self, path: Path) -> Path:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def interfaces(self) -> Sequence[NetworkInterface]:
+        return [NetworkInterface("lo", 1, True, True, (IPv4Interface("127.0.0.1/8"),))]
+
+    @asynccontextmanager
+    async def watch_network(self) -> AsyncIterator[trio.MemoryReceiveChannel[None]]:
+        send_channel, receive_channel = trio.open_memory_channel[None](1)
+        with send_channel, receive_channel:
+            yield receive_channel
+
+
+class Overlay:
+    """A bootstrap list and a place for state; opens nodes on loopback."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.bootstrap: list[str] = []
+        self.platform = LoopbackPlatform()
+
+    def place_bootstrap(self, name: str, port: int) -> str:
+        """Put a bootstrap node into the list before it runs; its full multiaddr."""
+        peer_id = peer_id_of(self.directory / name)
+        address = f"/ip4/{LOOPBACK}/tcp/{port}/p2p/{peer_id}"
+        self.bootstrap.append(address)
+        return address
+
+    def open_bootstrap(
+        self, name: str, *, sink: Sink | None = None, **section: Any
+    ) -> AbstractAsyncContextManager[OverlayTransport]:
+        peer_id = peer_id_of(self.directory / name)
+        own = [address for address in self.bootstrap if address.endswith(peer_id)]
+        listen = own[0].partition("/p2p/")[0] if own else f"/ip4/{LOOPBACK}/tcp/0"
+        others = [address for address in self.bootstrap if address not in own]
+        section = {"listen": [listen], "bootstrap": others, **section}
+        return self._open(name, section, sink, is_bootstrap=True)
+
+    def open_peer(
+        self, name: str, *, sink: Sink | None = None, **section: Any
+    ) -> AbstractAsyncContextManager[OverlayTransport]:
+        section = {"bootstrap": self.bootstrap, **section}
+        return self._open(name, section, sink, is_bootstrap=False)
+
+    def _open(
+        self, name: str, section: dict[str, Any], sink: Sink | None, *, is_bootstrap: bool
+    ) -> AbstractAsyncContextManager[OverlayTransport]:
+        return open_transport(
+            {"community": "harbour", **section},
+            platform=self.platform,
+            state_directory=self.directory / name,
+            events=sink or Sink(),
+            is_bootstrap=is_bootstrap,
+        )
+
+
+@pytest.fixture
+def overlay(tmp_path: Path) -> Overlay:
+    return Overlay(tmp_path)
+
+
+@pytest.fixture
+async def free_port() -> Callable[[], int]:
+    """Gives ports of loopback that nobody listens on now."""
+
+    def find() -> int:
+        import socket
+
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    return find
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+def make_holder() -> LocalKeyHolder:
+    return LocalKeyHolder(PrivateKey(os.urandom(32)), os.urandom)
