@@ -97,17 +97,18 @@ def test_a_failure_while_building_leaves_nothing(labs: Path) -> None:
 
 async def test_a_process_ends_with_its_nursery(build: Callable[..., Lab]) -> None:
     lab = build(alice="none")
-    stubborn = ["sh", "-c", "trap '' TERM; sleep 600 & echo ready; wait; wait"]
+    stubborn = ["sh", "-c", "trap '' TERM; sleep 600 & echo $!; wait; wait"]
     with trio.fail_after(HANG_S):
         async with trio.open_nursery() as nursery:
             polite = start_process(nursery, lab, "alice", ["sleep", "600"])
             deaf = start_process(nursery, lab, "alice", stubborn)
             async with aclosing(deaf.lines()) as lines:
-                assert await anext(lines) == "ready"
+                child = os.pidfd_open(int(await anext(lines)))
             nursery.cancel_scope.cancel()
     assert polite.returncode == -signal.SIGTERM
     assert deaf.returncode == -signal.SIGKILL
-    assert marked_processes(lab.id) == []
+    assert has_ended(child)
+    os.close(child)
 
 
 def marked_processes(lab_id: str) -> list[int]:
