@@ -37,6 +37,8 @@ $(VENV)/installed: requirements.lock debian-packages.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	# libp2p brings trio-typing, whose stubs of an old trio would hide trio's own types from mypy.
+	rm -rf $(VENV)/lib/python3*/site-packages/trio-stubs
 	touch $@
 
 # Versions and hashes only: no index is named.

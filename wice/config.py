@@ -90,7 +90,11 @@ class InterfaceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole file. ``overlay`` is the backend's to read."""
+    """The whole file.
+
+    ``overlay`` is the backend's to read; only its paths, the keys that end in ``_file``, are made
+    relative to the file like all others.
+    """
 
     state_dir: FilePath
     control_socket: FilePath
@@ -134,7 +138,12 @@ class _Reader:
         return Config(
             state_dir=self._file(top.state_dir),
             control_socket=self._file(top.control_socket),
-            overlay=top.overlay,
+            overlay={
+                key: str(self._file(value))
+                if key.endswith("_file") and isinstance(value, str)
+                else value
+                for key, value in top.overlay.items()
+            },
             stun=tuple(self._stun(text, index) for index, text in enumerate(ice.stun)),
             stun_server_ports=tuple(stun_server.ports),
             interfaces=interfaces,

@@ -159,7 +159,7 @@ class PeerMachine:
         try:
             self._session.receive(message, now)
         except RemoteProtocolError as error:
-            self._effects.append(Emit(Dropped(at_s=now, room="session", reason=str(error))))
+            self._drop_bytes("session", error, now)
         self._settle(now)
 
     def presence_changed(self, now: float) -> None:
@@ -295,14 +295,18 @@ class PeerMachine:
         if self.stages.found is None:
             self.stages.found = now
         self._transition(Stimulus.DESCRIPTION_RECEIVED, now)
-        if generation.remote_session != remote_session:
-            generation.remote_session = remote_session
-            generation.agent.set_remote(Credentials(said.ufrag, said.password), now)
+        try:
+            credentials = Credentials(said.ufrag, said.password)
+        except RemoteProtocolError as error:
+            self._drop_bytes("description", error, now)
+            return
+        generation.remote_session = remote_session
+        generation.agent.set_remote(credentials, now)
         for text in said.candidates:
             try:
                 generation.agent.add_remote_candidate(parse_candidate(text), now)
             except RemoteProtocolError as error:
-                self._effects.append(Emit(Dropped(at_s=now, room="candidate", reason=str(error))))
+                self._drop_bytes("candidate", error, now)
         if said.end_of_candidates:
             generation.agent.end_of_candidates(now)
         self._effects.append(WakeAgent(generation.agent))
@@ -345,6 +349,9 @@ class PeerMachine:
         self._withheld_until = None
         if generation is self._generations[-1]:
             self._session.restart(now)
+
+    def _drop_bytes(self, room: str, error: RemoteProtocolError, now: float) -> None:
+        self._effects.append(Emit(Dropped(at_s=now, room=room, reason=str(error))))
 
     def _drop(self, generation: _Generation) -> None:
         self._generations.remove(generation)

@@ -1,0 +1,162 @@
+"""Signaling, ICE and WireGuard joined: what a peer goes through, in virtual time."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from wice.events import Dropped, PeerTransitioned
+from wice.peer.machine import HANDSHAKE_WITHHELD_S, LIVE_TRAFFIC_S
+from wice.peer.states import TRANSITIONS, State, Stimulus
+
+Mesh = Any
+"""The fixture's class; see conftest.py."""
+
+CONSENT_EXPIRY_S = 30.0
+
+
+def sides(mesh: Mesh) -> tuple[Any, Any]:
+    return mesh.controlling, mesh.controlled
+
+
+def test_both_sides_connect_and_point_wireguard_at_each_other(mesh: Mesh) -> None:
+    mesh.run(1.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.CONNECTED
+        assert side.paths[-1][1].remote.host == mesh.other(side).host
+        stages = side.machine.stages
+        reached = (stages.found, stages.described, stages.checking, stages.selected)
+        assert all(earlier <= later for earlier, later in pairwise((*reached, stages.handshake)))
+
+
+def test_connecting_costs_one_signaling_trip_and_one_round_trip(mesh: Mesh) -> None:
+    """Both started at once: S for the description, R for the check, as in docs."""
+    start = mesh.now
+    mesh.run(1.0)
+    for side in sides(mesh):
+        spent_s = side.machine.stages.selected - start
+        assert spent_s == pytest.approx(mesh.signaling_s + 2 * mesh.path_s, abs=0.011)
+
+
+def test_the_controlled_side_leaves_the_handshake_to_the_other(mesh: Mesh) -> None:
+    mesh.is_handshake_simulated = False
+    mesh.run(1.0)
+    assert mesh.controlling.paths
+    assert not mesh.controlled.paths
+    assert mesh.controlled.machine.state is State.SELECTED
+    mesh.controlled.machine.handshake_completed(mesh.now)
+    mesh.drain()
+    assert mesh.controlled.paths
+
+
+def test_the_controlled_side_goes_ahead_when_nothing_comes(mesh: Mesh) -> None:
+    mesh.is_handshake_simulated = False
+    mesh.run(HANDSHAKE_WITHHELD_S + 1.0)
+    at, _ = mesh.controlled.paths[0]
+    assert at == pytest.approx(mesh.controlled.machine.stages.selected + HANDSHAKE_WITHHELD_S)
+
+
+@pytest.mark.parametrize("restarted", [0, 1])
+def test_a_restarted_peer_is_connected_again_without_touching_the_other(
+    mesh: Mesh, restarted: int
+) -> None:
+    mesh.run(5.0)
+    side = sides(mesh)[restarted]
+    other = mesh.other(side)
+    paths_before = len(other.paths)
+    mesh.restart(side)
+    mesh.run(HANDSHAKE_WITHHELD_S + 1.0)
+    assert side.machine.state is State.CONNECTED
+    assert other.machine.state is State.CONNECTED
+    assert len(other.paths) > paths_before
+    left = [e for e in other.events if isinstance(e, PeerTransitioned) and e.old == "connected"]
+    assert all(e.new == "connected" for e in left), "the other side's path never broke"
+
+
+def test_a_replayed_description_never_breaks_the_path(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    mesh.restart(mesh.controlling)
+    mesh.run(5.0)
+    messages = list(mesh.replayed)
+    for side in sides(mesh):
+        side.events.clear()
+        for message in messages * 3:
+            side.machine.receive_message(message, mesh.now)
+            mesh.drain()
+            mesh.run(0.5)
+    mesh.run(60.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.CONNECTED
+        moves = [event for event in side.events if isinstance(event, PeerTransitioned)]
+        assert {event.new for event in moves} <= {"connected"}
+
+
+def test_a_dead_path_is_given_up_and_found_again(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    mesh.is_path_up = False
+    mesh.run(CONSENT_EXPIRY_S + LIVE_TRAFFIC_S + 5.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.CHECKING
+        assert side.machine.path is None
+        assert side.machine.reason
+    mesh.is_path_up = True
+    mesh.run(60.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.CONNECTED
+
+
+def test_lost_consent_does_not_give_up_a_peer_that_wireguard_hears(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    mesh.is_path_up = False
+    for _ in range(60):
+        mesh.run(1.0)
+        for side in sides(mesh):
+            side.machine.traffic_received(mesh.now)
+    for side in sides(mesh):
+        assert side.machine.state is State.CONNECTED
+    mesh.run(LIVE_TRAFFIC_S + 2.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.CHECKING
+
+
+def test_no_signaling_then_signaling(mesh: Mesh) -> None:
+    mesh.is_signaling_up = False
+    mesh.run(20.0)
+    assert mesh.controlling.machine.state is State.SEEKING
+    mesh.is_signaling_up = True
+    for side in sides(mesh):
+        side.machine.presence_changed(mesh.now)
+    mesh.drain()
+    mesh.run(1.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.CONNECTED
+
+
+def test_a_connected_pair_is_quiet_on_signaling(mesh: Mesh) -> None:
+    mesh.run(30.0)
+    before = [side.published for side in sides(mesh)]
+    mesh.run(600.0)
+    assert [side.published for side in sides(mesh)] == before
+
+
+def test_garbage_from_the_peer_is_counted_and_changes_nothing(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    mesh.controlling.machine.receive_message(b"garbage", mesh.now)
+    mesh.drain()
+    assert any(isinstance(event, Dropped) for event in mesh.controlling.events)
+    assert mesh.controlling.machine.state is State.CONNECTED
+
+
+def test_a_removed_peer_leaves_nothing_behind(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    mesh.controlling.machine.remove(mesh.now)
+    mesh.drain()
+    assert mesh.controlling.agents == []
+    assert mesh.controlling.machine.state is State.REMOVED
+    assert mesh.controlling.machine.deadline() is None
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    assert set(TRANSITIONS.values()) == set(State) - {State.SEEKING}
+    for state in State:
+        assert (state, Stimulus.PEER_REMOVED) in TRANSITIONS

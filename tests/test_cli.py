@@ -1,0 +1,86 @@
+"""The command line as a person meets it: exit codes and single lines."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from wice.keys import PrivateKey
+
+Output = subprocess.CompletedProcess[str]
+
+
+def wice(*arguments: str | Path, stdin: str = "", cwd: Path | None = None) -> Output:
+    return subprocess.run(
+        [sys.executable, "-m", "wice", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=cwd,
+    )
+
+
+def assert_one_line(run: Output, exit_code: int, *parts: str) -> None:
+    assert run.returncode == exit_code, run.stderr
+    assert run.stderr.count("\n") == 1, run.stderr
+    for part in parts:
+        assert part in run.stderr
+
+
+def test_keys_are_as_wg_makes_them() -> None:
+    private_key = wice("genkey").stdout.strip()
+    assert wice("pubkey", stdin=private_key).stdout.strip() == str(
+        PrivateKey.from_base64(private_key).public_key()
+    )
+    assert len(wice("genpsk").stdout.strip()) == 44
+    assert wice("genkey").stdout != wice("genkey").stdout
+
+
+def test_pubkey_refuses_nonsense_without_repeating_it() -> None:
+    run = wice("pubkey", stdin="hunter2")
+    assert_one_line(run, 2, "standard input", "wice genkey")
+    assert "hunter2" not in run.stderr
+
+
+def test_help_names_the_verbs() -> None:
+    text = wice("--help").stdout
+    for verb in ("up", "bootstrap", "status", "config", "genkey", "pubkey", "genpsk", "demo"):
+        assert f"\n  {verb} " in text
+
+
+def test_status_without_a_daemon(tmp_path: Path) -> None:
+    config = tmp_path / "wice.toml"
+    config.write_text('control_socket = "wice.sock"\n')
+    assert_one_line(wice("status", config), 1, "wice.sock", "wice up")
+
+
+def test_config_check(tmp_path: Path) -> None:
+    key_file = tmp_path / "wg0.key"
+    key_file.touch(0o600)
+    key_file.write_text(PrivateKey(bytes(range(32))).reveal_base64())
+    config = tmp_path / "wice.toml"
+    peer_id = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+    good = f"""
+[overlay]
+community = "harbour"
+bootstrap = ["/ip4/203.0.113.10/tcp/4001/p2p/{peer_id}"]
+[interfaces.wg0]
+private_key_file = "wg0.key"
+"""
+    config.write_text(good)
+    run = wice("config", "check", config)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip().endswith("ok, 1 interfaces, 0 peers")
+
+    config.write_text(good.replace(f"/p2p/{peer_id}", ""))
+    assert_one_line(wice("config", "check", config), 2, "overlay.bootstrap[0]", "/p2p/")
+
+    config.write_text(good.replace("community", "comunity"))
+    assert_one_line(wice("config", "check", config), 2, "overlay.comunity", "community")
+
+
+def test_up_refuses_a_config_before_it_touches_anything(tmp_path: Path) -> None:
+    assert_one_line(wice("up", tmp_path / "none.toml"), 2, "none.toml", "No such file")
+    config = tmp_path / "wice.toml"
+    config.write_text('[overlay]\ncommunity = "harbour"\n')
+    assert_one_line(wice("up", config), 2, "interfaces", "[interfaces.wg0]")
