@@ -1,0 +1,110 @@
+"""What an agent reports, and its snapshots."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wice.datagram import Endpoint, Path
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """A datagram to send along ``path``."""
+
+    data: bytes
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPath:
+    """The nominated pair. rtt_s: of its last answered check; an upper bound where the check had
+    been retransmitted.
+    """
+
+    path: Path
+    local_type: str
+    remote_type: str
+    rtt_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairStatus:
+    """One pair for a person. state: ``waiting``, ``in progress``, ``succeeded``, ``failed``.
+
+    transmissions: requests sent on it so far. rtt_s: None before the first answer.
+    """
+
+    path: Path
+    local_type: str
+    remote_type: str
+    state: str
+    priority: int
+    transmissions: int
+    rtt_s: float | None
+    is_selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksStarted:
+    """The first check of a run went out: after new remote credentials or a lost path."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteCheckReceived:
+    """The first check with this remote ufrag came in: the remote has our credentials."""
+
+    source: Endpoint
+    remote_ufrag: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairValidated:
+    """Datagrams pass in both directions along ``path``: it may carry data at once."""
+
+    path: Path
+    rtt_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairSelected:
+    """Both sides settled on ``path``."""
+
+    path: Path
+    local_type: str
+    remote_type: str
+    rtt_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPathLost:
+    """``path`` gave no valid answer for the time of consent, or its local address went away.
+
+    The agent checks all its pairs again.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksExhausted:
+    """Every pair failed; they are tried again, slowly. ``detail`` is for a person."""
+
+    detail: str
+
+
+AgentEvent = (
+    ChecksStarted
+    | RemoteCheckReceived
+    | PairValidated
+    | PairSelected
+    | SelectedPathLost
+    | ChecksExhausted
+)
+
+
+class Mapping(NamedTuple):
+    """What one STUN server saw: datagrams from ``base`` arrive there as ``mapped``."""
+
+    base: Endpoint
+    server: Endpoint
+    mapped: Endpoint
