@@ -15,6 +15,8 @@ from wice.keys import (
     LocalKeyHolder,
     PrivateKey,
     blind,
+    blinding_factor,
+    length_prefixed,
     verify_certificate,
 )
 
@@ -48,6 +50,16 @@ def test_a_changed_certificate_is_refused(index: int, change: int, tail: bytes) 
     for certificate in (bytes(changed) + tail, SIGNER.certificate[:index], tail):
         with pytest.raises(RemoteProtocolError):
             verify_certificate(certificate, SIGNER.blinded_key, NOW)
+
+
+def test_an_unknown_version_is_refused() -> None:
+    body = b"\x02" + SIGNER.certificate[1:41]
+    signature = HOLDER.sign_blinded(
+        blinding_factor(HOLDER.public_key, HARBOUR, EPOCH),
+        length_prefixed(b"wice epoch certificate v1", bytes(SIGNER.blinded_key), body),
+    )
+    with pytest.raises(RemoteProtocolError, match="version 2"):
+        verify_certificate(body + signature, SIGNER.blinded_key, NOW)
 
 
 def test_a_certificate_of_another_key_is_refused() -> None:

@@ -18,6 +18,7 @@ from wice.keys import (
     xeddsa_sign,
     xeddsa_verify,
 )
+from wice.keys._edwards import verify
 
 P = 2**255 - 19
 RAW_KEY = st.binary(min_size=32, max_size=32)
@@ -73,6 +74,16 @@ def test_any_changed_bit_is_refused(private_key: PrivateKey, message: bytes, bit
     assert not xeddsa_verify(public_key, message, signature + b"\0")
 
 
+def test_no_byte_moves_between_key_signature_and_message() -> None:
+    private_key = PrivateKey(bytes(range(32)))
+    signature = xeddsa_sign(private_key, b"message", bytes(64))
+    point = edwards_public_key(private_key.public_key())
+    assert verify(point, b"message", signature)
+    assert not verify(point, b"essage", signature + b"m")
+    assert not verify(point, signature[-1:] + b"message", signature[:-1])
+    assert not verify(point + b"\0", b"message", signature)
+
+
 def test_randomness_and_message_change_the_nonce() -> None:
     private_key = PrivateKey(bytes(range(32)))
     nonces = {
@@ -119,6 +130,11 @@ LOW_ORDER = [
 def test_keys_of_low_order_are_no_identity(u: int) -> None:
     assert not is_valid_identity(as_key(u))
     assert not xeddsa_verify(as_key(u), b"", bytes(64))
+
+
+def test_the_key_without_an_edwards_form_is_named_as_such() -> None:
+    with pytest.raises(ValueError, match="no Edwards form"):
+        edwards_public_key(as_key(P - 1))
 
 
 @pytest.mark.parametrize("u", [P, P + 1, 2**255 - 1, 2**255 + 9, 2**256 - 1])

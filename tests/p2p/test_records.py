@@ -191,6 +191,7 @@ def test_records_come_in_two_sizes() -> None:
         Presence(Node(b"p", ("",))),
         Presence(Node(b"p", ("/é",))),
         Presence(Node(b"p", ("/a\n",))),
+        Presence(Node(b"p", ("/a /b",))),
         Presence(Node(b"p", ()), (Node(b"", ()),)),
         Presence(Node(b"p", ()), (Node(b"p", ("/a",) * (ADDRESSES_MAX + 1)),)),
         Presence(Node(b"p", ()), (Node(b"p", ()),) * (ANCHORS_MAX + 1)),

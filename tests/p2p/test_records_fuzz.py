@@ -194,6 +194,12 @@ def test_any_padded_payload_stays_within_limits_or_is_refused(padded: bytes) -> 
     assert_within_limits(presence)
 
 
+@pytest.mark.parametrize("size", [0, 2, 1_023, 1_025, 4_096, 8_191, 8_193, 16_384])
+def test_a_payload_of_another_size_is_refused_however_well_signed(size: int) -> None:
+    with pytest.raises(RemoteProtocolError, match="wrong size"):
+        verify_record(DHT_KEY, sealed_record(bytes(size)), NOW)
+
+
 def test_a_length_beyond_the_payload_is_refused() -> None:
     verified = verify_record(DHT_KEY, sealed_record(b"\xff\xff" + bytes(1_022)), NOW)
     with pytest.raises(RemoteProtocolError, match="longer than its record"):
