@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 from libp2p.abc import INetConn, INetStream
@@ -44,6 +45,7 @@ STREAM_OPEN_TIMEOUT_S = 5.0
 NEGOTIATE_TIMEOUT_S = 10
 """For an inbound stream to name its protocol, and for a connection to be secured and muxed."""
 CLOSE_TIMEOUT_S = 3.0
+"""For all connections and listeners of a host that ends."""
 SLACK_CONNECTIONS = 16
 """Connections beyond the budget that may exist for the moment it takes to close others."""
 
@@ -143,19 +145,6 @@ class Host:
 
         self.libp2p.set_stream_handler(protocol, serve_stream)
 
-    async def aclose(self) -> None:
-        """Close every connection at once, then the listeners, within ``CLOSE_TIMEOUT_S``.
-
-        Stock closes them one after the other and sleeps at each; and when it is cancelled, its
-        listeners go on listening, for they live in system tasks.
-        """
-        with trio.move_on_after(CLOSE_TIMEOUT_S) as scope:
-            scope.shield = True
-            async with trio.open_nursery() as nursery:
-                for connection in self._swarm.get_connections():
-                    nursery.start_soon(connection.close)
-            await self.libp2p.close()
-
     def _live(self, peer_id: str) -> list[INetConn]:
         connections = self._swarm.get_connections(ID.from_base58(peer_id))
         return [connection for connection in connections if not connection.is_closed]
@@ -221,18 +210,43 @@ async def open_host(
     # Nothing of ours needs identify's guess of our addresses, and what we announce is configured.
     host = BasicHost(network=swarm, disable_identify_address_discovery=True)
     assert str(host.get_id()) == identity.peer_id
-    missing: list[TcpAddress] = []
-    async with host.run([Multiaddr(str(address)) for address in listen]):
-        missing += [address for address in listen if str(address) not in swarm.listeners]
-        if not missing:
-            running = Host(swarm, host, identity.peer_id, count_fault)
-            try:
-                yield running
-            finally:
-                await running.aclose()
-    # A listener that fails is only logged by the library.
-    if missing:
-        raise SignalingError(f"cannot listen on {missing[0]}")
+    stopping = trio.Event()
+    failed: list[TcpAddress] = []
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_run_host, swarm, host, listen, stopping)
+        failed += [address for address in listen if str(address) not in swarm.listeners]
+        try:
+            if not failed:
+                yield Host(swarm, host, identity.peer_id, count_fault)
+        finally:
+            stopping.set()
+    if failed:  # the library only logs it
+        raise SignalingError(f"cannot listen on {failed[0]}")
+
+
+async def _run_host(
+    swarm: GuardedSwarm,
+    host: BasicHost,
+    listen: Sequence[TcpAddress],
+    stopping: trio.Event,
+    task_status: Any = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run ``host`` until ``stopping``, then close it in order within ``CLOSE_TIMEOUT_S``.
+
+    Shielded, because a cancelled swarm leaves its sockets open: closing a connection marks it
+    closed first and is then cut short, and listeners live in system tasks.
+    """
+    with trio.CancelScope() as scope:
+        scope.shield = True
+        async with host.run([Multiaddr(str(address)) for address in listen]):
+            task_status.started()
+            await stopping.wait()
+            scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
+            # All at once: the library sleeps at each.
+            async with trio.open_nursery() as nursery:
+                for connection in swarm.get_connections():
+                    nursery.start_soon(connection.close)
+            await host.close()
 
 
 def _new_swarm(
