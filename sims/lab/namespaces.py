@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from wice.errors import WiceError
+
 COMMAND_TIMEOUT_S: Final = 20.0
 """An ``ip`` or ``nft`` that takes longer than this hangs."""
 
@@ -22,7 +24,7 @@ _OWN_NAMESPACE: Final = "/proc/thread-self/ns/net"
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-class LabError(Exception):
+class LabError(WiceError):
     """The machine cannot build the lab; the message is one line for a person."""
 
 

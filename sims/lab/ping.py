@@ -1,6 +1,8 @@
 """Real pings between real addresses, by the machine's own ``ping``."""
 
+import errno
 import re
+import socket
 from contextlib import aclosing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -20,6 +22,8 @@ PACKET_SIZE_BYTES: Final = 84
 
 FIRST_REPLY_INTERVAL_S: Final = 0.05
 """How often to knock while the way is not there yet: the resolution of the time measured."""
+
+ADDRESS_POLL_S: Final = 0.01
 
 _REPLY: Final = re.compile(r"bytes from .* time=([0-9.]+) ms")
 _SUMMARY: Final = re.compile(r"(\d+) packets transmitted, (\d+) received")
@@ -44,10 +48,25 @@ async def wait_first_reply(
     """Ping from ``source``, an address that may come into being only later, until a reply."""
     argv = _ping(source, destination, FIRST_REPLY_INTERVAL_S)
     while True:
+        await _wait_address(lab, node, source)
+        # Should the address go away again, ping ends without a reply.
         if await _has_reply(lab, node, argv):
             return
-        # Without the source address ping ends at once.
-        await trio.sleep(FIRST_REPLY_INTERVAL_S)
+
+
+async def _wait_address(lab: Lab, node: str, address: IPv4Address) -> None:
+    while True:
+        with lab[node].entered():
+            probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with probe:
+            try:
+                probe.bind((str(address), 0))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+            else:
+                return
+        await trio.sleep(ADDRESS_POLL_S)
 
 
 async def _has_reply(lab: Lab, node: str, argv: list[str]) -> bool:

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-LABS_DIRECTORY: Final = Path("/run/wice-lab")
-"""On memory, gone with a reboot, and short: a Unix socket's path has 107 bytes at most."""
+LABS_DIRECTORY: Final = Path(os.environ.get("WICE_LABS", "/run/wice-lab"))
+"""In memory, gone with a reboot, and short: a Unix socket's path has 107 bytes at most."""
 NAMES_DIRECTORY: Final = Path("/run/netns")
 """Where ``ip netns`` keeps the names of namespaces."""
 NAME_PREFIX: Final = "wice"
