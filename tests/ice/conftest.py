@@ -105,6 +105,7 @@ class Network:
         self.latency_s = 0.05
         self.loss = 0.0
         self.is_cut: Callable[[Endpoint, Endpoint], bool] = lambda *_: False
+        self.on_send: Callable[[Host, bytes], None] = lambda *_: None
         self.hosts: list[Host] = []
         self._random = random.Random(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -139,6 +140,7 @@ class Network:
         while (transmit := host.agent.poll_transmit()) is not None:
             assert transmit.path.source is not None
             host.sent += 1
+            self.on_send(host, transmit.data)
             source = Endpoint(transmit.path.source, PORT)
             self._route(host, source, transmit.path.remote, transmit.data)
         while (event := host.agent.poll_event()) is not None:

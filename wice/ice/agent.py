@@ -368,8 +368,8 @@ class Agent:
             return
         if now >= consent.expires_at:
             self._lose_selected(f"no answer for {self._timing.consent_expiry_s:g} s", now)
-        elif now >= consent.next_at:
-            consent.asked(now)
+        elif consent.is_due(now):
+            consent.asked(now, pair.rtt_s or 0.0)
             # Nominating again tells a controlled side that has lost its path which one to take.
             ask = self._checks.ask(pair, self._role, now, nominating=self.controlling)
             self._transmits.append(ask)

@@ -14,7 +14,8 @@ class Timing:
     retry_s: wait before failed pairs are tried again while no path exists; it doubles up to
     ``retry_max_s``. retry_transmissions_max: sendings of such a check.
     consent_s: mean time between consent checks, varied by a fifth; consent_expiry_s: how long an
-    answer is good for (RFC 7675 section 5.1).
+    answer is good for (RFC 7675 section 5.1). consent_retry_s: wait for an answer before the next
+    consent check.
     """
 
     pace_s: float = 0.005
@@ -25,4 +26,5 @@ class Timing:
     retry_max_s: float = 30.0
     retry_transmissions_max: int = 2
     consent_s: float = 5.0
+    consent_retry_s: float = 1.0
     consent_expiry_s: float = 30.0
