@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,19 @@ async def test_nonsense_is_refused_and_the_next_is_served(tmp_path: Path) -> Non
             await trio.to_thread.run_sync(request, path, "dance")
         assert (await request_async(path, "status"))["uptime_s"] == 2.0
         assert events.counts["Dropped.control"] == 7
+
+
+async def test_a_client_that_dies_ends_nothing(tmp_path: Path) -> None:
+    path, events = tmp_path / "wice.sock", EventStream()
+    async with listen_control(path, lambda: {"uptime_s": 2.0}, events):
+        for _ in range(3):
+            async with open_events(path):
+                # Closing with unread events resets the connection.
+                await trio.testing.wait_all_tasks_blocked()
+                events.emit(OverlayLost())
+                await trio.testing.wait_all_tasks_blocked()
+            events.emit(OverlayLost())
+            assert (await request_async(path, "status"))["uptime_s"] == 2.0
 
 
 async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_taken_over(

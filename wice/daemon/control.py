@@ -5,7 +5,7 @@ import socket as stdlib_socket
 import stat
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path as FilePath
 from typing import Any, Self
 
@@ -143,7 +143,7 @@ class _Server:
                 await self._answer(stream)
             except RemoteProtocolError as error:
                 self._events.emit(Dropped(room="control", reason=str(error)))
-                with trio.move_on_after(REQUEST_TIMEOUT_S):
+                with trio.move_on_after(REQUEST_TIMEOUT_S), suppress(trio.BrokenResourceError):
                     await stream.send_all(encode_line({"error": str(error)}))
             except (trio.BrokenResourceError, trio.TooSlowError):
                 return
@@ -164,12 +164,14 @@ class _Server:
         async with trio.open_nursery() as nursery:
 
             async def watch_for_end() -> None:
-                while await stream.receive_some(REQUEST_SIZE_MAX_BYTES):
-                    pass
+                # A client that was killed resets the connection instead of closing it.
+                with suppress(trio.BrokenResourceError):
+                    while await stream.receive_some(REQUEST_SIZE_MAX_BYTES):
+                        pass
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch_for_end)
-            with self._events.subscribe() as events:
+            with self._events.subscribe() as events, suppress(trio.BrokenResourceError):
                 async for event in events:
                     await stream.send_all(encode_line(event.as_json()))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import entry_points
 
 import trio
@@ -54,6 +55,7 @@ async def run_up(
         backend = await stack.enter_async_context(
             SealedBackend.open(transport, key_holders, platform.random_bytes, events)
         )
+        own_names = frozenset(interface.name for interface in config.interfaces)
         nursery = await stack.enter_async_context(trio.open_nursery())
         for interface in config.interfaces:
             device = await stack.enter_async_context(
@@ -65,10 +67,9 @@ async def run_up(
                 )
             )
             platform.configure_link(device.name, link_config(interface))
-            own_names = frozenset(other.name for other in config.interfaces)
             ice = IceDriver(
                 device.port,
-                lambda own_names=own_names: local_addresses(platform, own_names),
+                partial(local_addresses, platform, own_names),
                 platform.random_bytes,
                 events,
             )
