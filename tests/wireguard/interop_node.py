@@ -1,0 +1,81 @@
+"""An embedded device as a process of its own, run inside a network namespace by the tests.
+
+The first line of stdin is its settings in JSON, so that no key is seen in a process list. It
+prints ``ready``, then answers each further line with its statistics, and ends with stdin.
+"""
+
+import ipaddress
+import json
+import sys
+from typing import Any
+
+import trio
+
+from wice.datagram import Endpoint, Path
+from wice.events import EventStream
+from wice.keys import PresharedKey, PrivateKey, PublicKey
+from wice.linux import LinuxPlatform
+from wice.platform import LinkConfig
+from wice.wireguard.device import DeviceConfig, PeerConfig
+from wice.wireguard.embedded import EmbeddedDevice, open_embedded
+
+
+async def run(settings: dict[str, Any], lines: "LineReader") -> None:
+    platform, events = LinuxPlatform(), EventStream()
+    private_key = PrivateKey.from_base64(settings["private_key"])
+    config = DeviceConfig(private_key, settings["listen_port"])
+    async with open_embedded("wg0", config, platform, events) as device:
+        address = ipaddress.ip_interface(settings["address"])
+        platform.configure_link("wg0", LinkConfig((address,), (), 1420))
+        peer = settings["peer"]
+        preshared = peer.get("preshared_key")
+        public_key = PublicKey.from_base64(peer["public_key"])
+        allowed_ips = tuple(ipaddress.ip_network(one) for one in peer["allowed_ips"])
+        preshared_key = PresharedKey.from_base64(preshared) if preshared else None
+        device.set_peer(PeerConfig(public_key, allowed_ips, preshared_key))
+        if peer.get("endpoint"):
+            path = Path(Endpoint.parse(peer["endpoint"]), peer.get("source"))
+            device.set_path(public_key, path, peer.get("persistent_keepalive_s", 0))
+        print("ready", flush=True)  # noqa: T201
+        while await lines.read() is not None:
+            print(json.dumps(report(device, events)), flush=True)  # noqa: T201
+
+
+def report(device: EmbeddedDevice, events: EventStream) -> dict[str, Any]:
+    (peer,) = device.statistics()
+    return {
+        "path": str(peer.path.remote) if peer.path else None,
+        "latest_handshake_at_s": peer.latest_handshake_at_s,
+        "rx_bytes": peer.rx_bytes,
+        "tx_bytes": peer.tx_bytes,
+        "events": dict(events.counts),
+        "dropped": dict(device.port.dropped),
+    }
+
+
+class LineReader:
+    """Lines of stdin, None at its end."""
+
+    def __init__(self) -> None:
+        self._stream = trio.lowlevel.FdStream(sys.stdin.fileno())
+        self._buffer = b""
+
+    async def read(self) -> bytes | None:
+        while b"\n" not in self._buffer:
+            received = await self._stream.receive_some()
+            if not received:
+                return None
+            self._buffer += received
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+
+async def main() -> None:
+    lines = LineReader()
+    settings = await lines.read()
+    assert settings is not None
+    await run(json.loads(settings), lines)
+
+
+if __name__ == "__main__":
+    trio.run(main)
