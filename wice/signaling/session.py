@@ -54,6 +54,7 @@ HEARD_SESSIONS_MAX = 256
 
 NEWS_RATE = Rate(burst=10, interval_s=0.5)
 ANSWER_RATE = Rate(burst=4, interval_s=1.0)
+UNPROVED_RATE = Rate(burst=10, interval_s=1.0)
 OLDER_RATE = Rate(burst=4, interval_s=10.0)
 NEW_SESSION_RATE = Rate(burst=4, interval_s=10.0)
 
@@ -63,14 +64,16 @@ class SessionTiming:
     """How often things may happen.
 
     repeat_first_s, repeat_max_s: repetition of what is not acknowledged, doubling in between.
-    news: messages that say something new. answers: acknowledgements. older: messages of remote
-    sessions whose clock says that they are over. new_sessions: local sessions made.
+    news: messages that say something new. answers: acknowledgements. unproved: remote sessions
+    listened to before they proved themselves; older: those whose clock says that they are over.
+    new_sessions: local sessions made.
     """
 
     repeat_first_s: float = 0.5
     repeat_max_s: float = 300.0
     news: Rate = NEWS_RATE
     answers: Rate = ANSWER_RATE
+    unproved: Rate = UNPROVED_RATE
     older: Rate = OLDER_RATE
     new_sessions: Rate = NEW_SESSION_RATE
 
@@ -141,7 +144,7 @@ class _Local:
 class SessionStatistics:
     """Messages that were well-formed and still ignored.
 
-    over: of a remote session that is proved to be over. limited: of an older one, over its rate.
+    over: of a remote session that is proved to be over. limited: of an unproved one, over its rate.
     """
 
     over: int = 0
@@ -169,6 +172,7 @@ class Session:
         self._timing = timing or SessionTiming()
         self._news_rate = RateLimit(self._timing.news)
         self._answer_rate = RateLimit(self._timing.answers)
+        self._unproved_rate = RateLimit(self._timing.unproved)
         self._older_rate = RateLimit(self._timing.older)
         self._new_session_rate = RateLimit(self._timing.new_sessions)
 
@@ -287,12 +291,11 @@ class Session:
         if candidate is not None and candidate.id == heard.session_id:
             _learn(candidate, heard)
         else:
-            rival = candidate or self._youngest_bound()
-            is_older = rival is not None and heard.timestamp < rival.timestamp
-            if is_older and not self._older_rate.take(now):
+            rate = self._older_rate if self._is_older(heard) else self._unproved_rate
+            if not rate.take(now):
                 self.statistics.limited += 1
                 return
-            if candidate is None or not is_older:
+            if candidate is None or heard.timestamp >= candidate.timestamp:
                 self._candidate = _remote(heard)
                 self._repeat_soon(now)
         if self._newest.bound_to is not None:
@@ -344,6 +347,11 @@ class Session:
         if local is None or local.bound_to is None or local.bound_to.id == session_id:
             return False
         return self._heard.get(session_id, local.generation) < local.generation
+
+    def _is_older(self, heard: SessionMessage) -> bool:
+        """Whether a session that we know of spoke later, by the other side's clock."""
+        rivals = (self._candidate, self._youngest_bound())
+        return any(rival is not None and heard.timestamp < rival.timestamp for rival in rivals)
 
     def _remember(self, session_id: bytes) -> None:
         self._heard.setdefault(session_id, self._newest.generation)
