@@ -96,6 +96,7 @@ class Config:
     relative to the file like all others.
     """
 
+    path: FilePath
     state_dir: FilePath
     control_socket: FilePath
     overlay: Mapping[str, Any]
@@ -136,6 +137,7 @@ class _Reader:
         )
         self._check_interfaces(interfaces)
         return Config(
+            path=self._path,
             state_dir=self._file(top.state_dir),
             control_socket=self._file(top.control_socket),
             overlay={

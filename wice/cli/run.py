@@ -10,7 +10,6 @@ import trio
 
 from wice.config import Config, load_config
 from wice.daemon.daemon import check_overlay, run_bootstrap, run_up
-from wice.errors import ConfigError
 from wice.events import Dropped, Event, EventStream
 from wice.linux import LinuxPlatform
 
@@ -18,18 +17,13 @@ from wice.linux import LinuxPlatform
 def load_checked_config(path: FilePath) -> Config:
     """The configuration with the backend's own section checked, too; raise ConfigError."""
     config = load_config(path)
-    try:
-        check_overlay(config)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.where}", error.why, error.hint) from None
+    check_overlay(config)
     return config
 
 
 def run_foreground(path: FilePath, *, is_bootstrap: bool, debug: bool) -> None:
     """Run until SIGTERM or SIGINT, then in order down; raise WiceError, alone or in a group."""
     config = load_checked_config(path)
-    if not is_bootstrap and not config.interfaces:
-        raise ConfigError(f"{path}: interfaces", "there is none", "add an [interfaces.wg0] section")
     # A library's warning is not addressed to the person who runs a mesh.
     logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL)
     trio.run(_run, config, is_bootstrap)

@@ -19,9 +19,8 @@ def format_status(answer: dict[str, Any]) -> str:
 def _overlay_lines(overlay: dict[str, Any]) -> Iterator[str]:
     state = "joined" if overlay.get("joined") else "not joined yet"
     yield f"overlay: {state}"
-    for key in ("community", "peer_id", "connections"):
-        if key in overlay:
-            yield f"  {key.replace('_', ' ')}: {overlay[key]}"
+    yield f"  peer id: {overlay['peer_id']}"
+    yield f"  connections: {len(overlay['connections'])}"
 
 
 def _interface_lines(interface: dict[str, Any]) -> Iterator[str]:

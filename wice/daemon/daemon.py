@@ -1,7 +1,7 @@
 """The composition root: a configuration becomes a running daemon."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib.metadata import entry_points
 
@@ -41,7 +41,9 @@ async def run_up(
 ) -> None:
     """Run every interface of ``config`` until cancelled."""
     if not config.interfaces:
-        raise ConfigError("interfaces", "there is none", "add an [interfaces.wg0] section")
+        raise ConfigError(
+            f"{config.path}: interfaces", "there is none", "add an [interfaces.wg0] section"
+        )
     started_at_s = trio.current_time()
     supervisors: list[InterfaceSupervisor] = []
     async with AsyncExitStack() as stack:
@@ -153,8 +155,9 @@ def local_addresses(platform: Platform, own_names: frozenset[str]) -> Sequence[s
 
 def check_overlay(config: Config) -> None:
     """Let the backend check its own section; raise ConfigError."""
-    for entry in entry_points(group="wice.config_checks", name=BACKEND):
-        entry.load()(config.overlay)
+    with _places_in(config):
+        for entry in entry_points(group="wice.config_checks", name=BACKEND):
+            entry.load()(config.overlay)
 
 
 @asynccontextmanager
@@ -165,14 +168,26 @@ async def _open_transport(
     if not entries:
         raise WiceError(f"the backend {BACKEND} is not installed")
     factory: TransportFactory = entries[0].load()
-    async with factory(
+    opening = factory(
         config.overlay,
         platform=platform,
         state_directory=platform.state_directory(config.state_dir),
         events=events,
         is_bootstrap=is_bootstrap,
-    ) as transport:
+    )
+    async with AsyncExitStack() as stack:
+        with _places_in(config):
+            transport = await stack.enter_async_context(opening)
         yield transport
+
+
+@contextmanager
+def _places_in(config: Config) -> Iterator[None]:
+    """The backend knows its section; which file that stands in is known here."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{config.path}: {error.where}", error.why, error.hint) from None
 
 
 async def _resolve_stun_servers(
