@@ -378,7 +378,7 @@ def test_a_flood_of_replays_is_limited_and_stops_nobody():
     assert len(b.events) < 10
     assert b.session.statistics.limited == len(replays) - TIMING.older.burst
     assert len(b.session._heard) <= HEARD_SESSIONS_MAX
-    b.hear(message)
+    b.hear(message, now=TIMING.answers.interval_s)
     settle(a, b)
     assert LocalSessionBound(b.id, a.id) in b.events
     assert len([e for e in b.events if isinstance(e, LocalSessionStarted)]) == 1
