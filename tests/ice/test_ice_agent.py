@@ -169,6 +169,15 @@ def test_families_are_not_mixed(network: Network) -> None:
     assert a.sent == 0
 
 
+def test_loopback_reaches_only_loopback(network: Network) -> None:
+    a = network.host("192.0.2.1", controlling=True)
+    a.agent.set_remote(Credentials("abcd", "p" * 22), network.now)
+    candidate = parse_candidate("1 1 udp 1 127.0.0.1 9 typ host")
+    a.agent.add_remote_candidate(candidate, network.now)
+    network.run(1)
+    assert (a.sent, a.agent.pairs()) == (0, [])
+
+
 def test_trickled_candidates_are_checked_as_they_come(network: Network) -> None:
     a, b = network.host("192.0.2.1", controlling=True), network.host("192.0.2.2", ready=False)
     a.agent.set_remote(b.agent.local, network.now)
@@ -315,6 +324,10 @@ def test_a_path_of_long_latency_keeps_consent(network: Network) -> None:
     _assert_agree(a, b)
     assert not a.named(SelectedPathLost) and not b.named(SelectedPathLost)
     assert a.agent.selected.rtt_s == pytest.approx(1.8)
+    # A late answer is no lost one: no more checks than on a short path.
+    sent = a.sent
+    network.run(100)
+    assert a.sent - sent <= 2 * 100 / 4
 
 
 def test_a_side_that_alone_lost_the_path_gets_it_back(network: Network) -> None:
@@ -360,6 +373,7 @@ def test_a_restarted_remote_replaces_the_path_only_when_it_works(network: Networ
     again = network.host("192.0.2.3")
     network.is_cut = lambda source, remote: "192.0.2.3" in (source.host, remote.host)
     a.meet(again)
+    assert {pair.path.remote.host for pair in a.agent.pairs()} == {"192.0.2.2", "192.0.2.3"}
     network.run(10)
     assert a.agent.selected == before
     assert not a.named(SelectedPathLost)
@@ -368,6 +382,7 @@ def test_a_restarted_remote_replaces_the_path_only_when_it_works(network: Networ
     network.run(2)
     assert a.agent.selected.path.remote.host == "192.0.2.3"
     assert not a.named(SelectedPathLost)
+    assert {pair.path.remote.host for pair in a.agent.pairs()} == {"192.0.2.3"}
     network.run(100)
     assert not a.named(SelectedPathLost)
 
@@ -516,6 +531,29 @@ def test_requests_that_are_dropped_in_silence(network: Network) -> None:
         wire.receive(wire.request(), destination="192.0.2.77")
     assert wire.sent() == []
     assert wire.agent.pairs() == []
+
+
+def test_peer_reflexive_candidates_that_failed_give_way(network: Network) -> None:
+    """A remote whose NAT moves its port for ever is still heard."""
+    wire = Wire(network)
+    bound = checklist_module.REMOTE_CANDIDATES_MAX
+    for index in range(2 * bound):
+        wire.source = Endpoint("192.0.2.2", 1_000 + index)
+        wire.receive(wire.request(tid=index.to_bytes(12, "big")))
+        assert len(wire.sent()) <= 2 * bound
+        known = [pair.path.remote for pair in wire.agent.pairs()]
+        assert len(known) <= bound
+        if index == bound:
+            # All are being checked: there is no room, and no error.
+            assert wire.source not in known
+            for _ in range(500):
+                network.now = wire.agent.deadline()
+                wire.agent.handle_timeout(network.now)
+                if all(pair.state == "failed" for pair in wire.agent.pairs()):
+                    break
+            wire.sent()
+        elif index > bound:
+            assert wire.source in known
 
 
 def test_unknown_attributes_are_refused_with_420(network: Network) -> None:

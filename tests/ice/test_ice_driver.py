@@ -303,3 +303,37 @@ async def test_an_unregistered_agent_hears_and_says_nothing(
     assert "a check for no ufrag of ours" in sides[0].dropped
     for side in sides:
         side.port.sender.close()
+
+
+async def test_a_listener_that_wakes_its_agent_hears_each_event_after_the_last(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    wire = Wire(nursery)
+    sides = [Side(wire, "10.0.0.1"), Side(wire, "10.0.0.2")]
+    agents = [_agent(True), _agent(False)]
+    steps: list[str] = []
+
+    def listen(event: AgentEvent) -> None:
+        steps.append("in")
+        sides[0].driver.wake(agents[0])
+        steps.append("out")
+
+    for side, agent in zip(sides, agents, strict=True):
+        nursery.start_soon(side.driver.run)
+        side.driver.register(agent, listen if side is sides[0] else lambda _: None)
+    now = trio.current_time()
+    agents[0].set_remote(agents[1].local, now)
+    # Several events wait when it is woken at last.
+    agents[1].set_remote(agents[0].local, now)
+    for index in range(2):
+        agents[index].add_remote_candidate(sides[1 - index].driver.candidates[0], now)
+    request = agents[1].poll_transmit()
+    assert request is not None
+    agents[0].receive(request.data, Endpoint("10.0.0.2", 51_820), "10.0.0.1", now)
+    for side, agent in zip(sides, agents, strict=True):
+        side.driver.wake(agent)
+    assert steps == ["in", "out"] * 2
+    await trio.sleep(1)
+    assert steps == ["in", "out"] * (len(steps) // 2)
+    for side in sides:
+        side.port.sender.close()
