@@ -70,14 +70,13 @@ class Side:
     made: dict[bytes, set[bytes]] = field(default_factory=dict)
     started: list[float] = field(default_factory=list)
     sent: list[float] = field(default_factory=list)
-    news: int = 0
 
     def crash(self, now: float) -> None:
         """Forget everything and start again."""
         self.incarnation += 1
         self.now = now
         self.live, self.bound, self.known, self.heard = [], {}, {}, set()
-        self.started, self.sent, self.news = [], [], 0
+        self.started, self.sent = [], []
         self.session = Session(
             random_bytes=self.random.randbytes,
             wall_time=lambda: 1.8e9 + self.now + self.wall_offset_s,
@@ -95,7 +94,6 @@ class Side:
         assert self.said is not None
         count = len(self.said.candidates)
         if count < CANDIDATES_MAX:
-            self.news += 1
             self.said = Description(
                 ufrag=self.said.ufrag,
                 password=self.said.password,
@@ -151,6 +149,7 @@ class SessionModel(RuleBasedStateMachine):
         self.b = Side("b", Random(2), holders[1])
         self.ever_sent: list[Letter] = []
         self.in_flight: list[Letter] = []
+        self.delayed: list[Letter] = []
         for side in (self.a, self.b):
             side.crash(self.now)
             self.drain(side)
@@ -208,6 +207,20 @@ class SessionModel(RuleBasedStateMachine):
     def lose_all(self) -> None:
         self.in_flight.clear()
 
+    @precondition(lambda self: self.in_flight)
+    @rule()
+    def delay_all(self) -> None:
+        """What is on its way stays there, until long after."""
+        self.delayed += self.in_flight
+        self.in_flight = []
+
+    @precondition(lambda self: self.delayed)
+    @rule()
+    def arrive_late(self) -> None:
+        letters, self.delayed = self.delayed, []
+        for letter in letters:
+            self.deliver(letter)
+
     @precondition(lambda self: self.ever_sent)
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
@@ -261,17 +274,23 @@ class SessionModel(RuleBasedStateMachine):
         for side in (self.a, self.b):
             self.drain(side)
 
-    @rule(is_a=st.booleans())
-    def trickle(self, is_a: bool) -> None:
+    @rule(is_a=st.booleans(), is_lost=st.booleans())
+    def trickle(self, is_a: bool, is_lost: bool) -> None:
         side = self.side(is_a)
         side.trickle(self.now)
         self.drain(side)
+        if is_lost:
+            self.in_flight.clear()
+
+    @rule(is_a=st.booleans())
+    def trickle_while_settled(self, is_a: bool) -> None:
+        self.heal()
+        self.trickle(is_a, is_lost=True)
+        self.heal()
 
     @rule(is_a=st.booleans())
     def find(self, is_a: bool) -> None:
         side = self.side(is_a)
-        if not side.session._newest.is_settled:
-            side.news += 1
         side.session.presence_changed(self.now)
         self.drain(side)
 
@@ -316,8 +335,9 @@ class SessionModel(RuleBasedStateMachine):
     @rule()
     def heal(self) -> None:
         """From now on the network does its work: what must come about in the end."""
-        flying = deque((self.now + LATENCY_S, letter) for letter in self.in_flight)
-        self.in_flight = []
+        late = self.in_flight + self.delayed
+        flying = deque((self.now + LATENCY_S, letter) for letter in late)
+        self.in_flight, self.delayed = [], []
         healed_at = self.now
         last_sent_at = self.now
         for _ in range(STEPS_MAX):
