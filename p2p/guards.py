@@ -15,6 +15,8 @@ and why they all live here.
    remote fills the memory.
 5. ``write_whole_frames``: a task that is cancelled while it writes leaves the connection's Noise
    counters out of step, and the whole connection dies with the next message.
+6. ``GuardedSwarm._schedule_auto_connect``: the swarm dials whoever it has an address of, up to
+   half its limit of connections, whenever a connection ends.
 
 The fourth of the field's showstoppers, DHT clients that end up in routing tables, is not guarded:
 the DHT is our own (docs/adr/0007-own-dht-on-libp2p-streams.md).
@@ -192,6 +194,9 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
             self.auto_connector._recent_disconnects.pop(peer_id, None)
             if self.peerstore.has_peer(peer_id):
                 self.peerstore.clear_peerdata(peer_id)
+
+    def _schedule_auto_connect(self) -> None:
+        """Dial nobody: whom to be connected to is decided in p2p/connections.py."""
 
     def enforce_budget(self, newest: INetConn | None = None) -> None:
         """Close the least valuable connections beyond ``connections_max``.

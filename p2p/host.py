@@ -264,9 +264,10 @@ def _new_swarm(
         muxer_transports_by_protocol={YAMUX_PROTOCOL_ID: Yamux},
         negotiate_timeout=NEGOTIATE_TIMEOUT_S,
     )
-    peerstore = PeerStore()
-    peerstore.add_key_pair(peer_id, key_pair)
     hard_max = connections_max + SLACK_CONNECTIONS
+    # A full peer store would drop our own key first.
+    peerstore = PeerStore(max_peers=2 * hard_max, max_records=2 * hard_max)
+    peerstore.add_key_pair(peer_id, key_pair)
     return GuardedSwarm(
         peer_id,
         peerstore,
@@ -275,6 +276,7 @@ def _new_swarm(
         retry_config=RetryConfig(max_retries=0),
         connection_config=ConnectionConfig(
             # The library's own connector and pruner stay out of it.
+            auto_connect_interval=float("inf"),
             min_connections=0,
             low_watermark=0,
             high_watermark=hard_max,
