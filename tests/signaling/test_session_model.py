@@ -261,6 +261,18 @@ class SessionModel(RuleBasedStateMachine):
         side.crash(self.now)
         self.drain(side)
 
+    @rule(is_a=st.booleans(), years=st.sampled_from((-20, 0, 20)))
+    def crash_before_the_echo_arrives(self, is_a: bool, years: int) -> None:
+        """An echo is on its way, its sender crashes, and his successor is heard first."""
+        self.restart(not is_a)
+        self.arrive_all()
+        self.delay_all()
+        self.crash(is_a, years)
+        self.arrive_all()
+        self.arrive_all()
+        self.lose_all()
+        self.arrive_late()
+
     @rule(is_a=st.booleans())
     def restart(self, is_a: bool) -> None:
         side = self.side(is_a)
