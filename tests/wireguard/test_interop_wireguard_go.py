@@ -236,8 +236,6 @@ def test_both_sides_initiate_at_once(rig: Rig) -> None:
     endpoint = f"{OURS_OUTSIDE}:{OURS_PORT}"
     public_key = rig.wg("show", "wg0", "peers").strip()
     rig.wg("set", "wg0", "peer", public_key, "endpoint", endpoint)
-    delay = ("qdisc", "show", "dev", "eth0")
-    command("ip", "netns", "exec", rig.ours, "tc", *delay)
     both = [
         subprocess.Popen(
             ["ip", "netns", "exec", namespace, "ping", "-q", "-c", "3", "-i", "0.2", address],

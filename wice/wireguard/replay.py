@@ -19,7 +19,7 @@ class ReplayWindow:
         """Whether ``counter`` was neither seen nor has fallen out of the window."""
         if counter > self._newest:
             return True
-        if self._newest - counter >= REPLAY_WINDOW_SIZE:
+        if self._newest - counter > REPLAY_WINDOW_SIZE:
             return False
         block = self._blocks[(counter // BLOCK_BITS) % WINDOW_BLOCKS]
         return not block >> (counter % BLOCK_BITS) & 1
