@@ -132,8 +132,7 @@ class Demo:
             await work()
             nursery.cancel_scope.cancel()
         if ended:
-            status = self._daemons[ended[0]].returncode
-            raise DemoFailedError(f"the daemon of {ended[0]} ended with status {status}")
+            raise DemoFailedError(self._silence_of(ended[0]))
 
     async def _connect(self, progress: Progress) -> None:
         """Wait until every home has a handshake with every other, and a first ping came back."""
@@ -185,7 +184,7 @@ class Demo:
             statistics = pings[pair]
             if statistics.received < PING_COUNT:
                 problems.append(f"{pair}: {statistics.received} of {PING_COUNT} pings came back")
-            problems.extend(_not_risen(pair, before.get(pair), after.get(pair)))
+            problems.extend(transfer_problems(pair, before.get(pair), after.get(pair)))
         return pings
 
     async def _transfers(self, problems: list[str]) -> dict[Pair, tuple[int, int]]:
@@ -197,13 +196,19 @@ class Demo:
                 with trio.fail_after(ANSWER_TIMEOUT_S):
                     status = await request_async(home.control_socket, "status")
             except (*_NO_DAEMON, trio.TooSlowError):
-                problems.append(f"the daemon of {name} does not answer")
+                problems.append(self._silence_of(name))
                 continue
             self._statuses[name] = status
             for peer in _peers(status):
                 pair = Pair(name, names[peer["public_key"]])
                 transfers[pair] = (peer["rx_bytes"], peer["tx_bytes"])
         return transfers
+
+    def _silence_of(self, name: str) -> str:
+        status = self._daemons[name].returncode
+        if status is None:
+            return f"the daemon of {name} does not answer"
+        return f"the daemon of {name} ended with status {status}"
 
     def _pair_report(
         self, pair: Pair, pings: Mapping[Pair, PingStatistics], progress: Progress
@@ -232,10 +237,13 @@ def _peers(status: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [peer for interface in status["interfaces"] for peer in interface["peers"]]
 
 
-def _not_risen(
+def transfer_problems(
     pair: Pair, before: tuple[int, int] | None, after: tuple[int, int] | None
 ) -> Iterator[str]:
-    """Pings went both ways, so requests and replies were received, and as many sent."""
+    """What is wrong with the (received, sent) bytes that a device counted for a peer.
+
+    Pings went both ways, so requests and replies were received, and as many sent.
+    """
     if before is None or after is None:
         return
     pinged_bytes = 2 * PING_COUNT * PACKET_SIZE_BYTES

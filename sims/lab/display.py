@@ -37,7 +37,7 @@ class PlainDisplay:
         self._console = console
 
     def say(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def reached(self, pair: Pair, stage: Stage, at_s: float) -> None:
         self.say(f"{at_s:7.3f} s  {pair}: {LABELS[stage]}")
@@ -67,7 +67,7 @@ class LiveDisplay:
         self._live.__exit__(kind, error, traceback)
 
     def say(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def reached(self, pair: Pair, stage: Stage, at_s: float) -> None:
         self._times[pair, stage] = at_s

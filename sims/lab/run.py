@@ -53,7 +53,7 @@ def clean_up() -> None:
     if lacking := missing():
         raise LabError(lacking)
     removed = clean(kept=True)
-    Console().print(f"removed: {', '.join(removed) or 'nothing'}", highlight=False)
+    PlainDisplay(Console()).say(f"removed: {', '.join(removed) or 'nothing'}")
 
 
 async def _run(options: Options) -> int:
@@ -84,7 +84,7 @@ async def _run(options: Options) -> int:
                 report = await demo.run()
             nursery.cancel_scope.cancel()
         if received:
-            console.print("interrupted; everything was removed", highlight=False)
+            PlainDisplay(console).say("interrupted: everything is removed")
             return 128 + received[0]
         _show(console, options, report, demo)
         if options.keep:

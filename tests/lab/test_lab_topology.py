@@ -4,8 +4,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from sims.lab.demo import PING_COUNT, transfer_problems
 from sims.lab.nat import NAT_KINDS
-from sims.lab.ping import PingStatistics
+from sims.lab.ping import PACKET_SIZE_BYTES, PingStatistics
 from sims.lab.progress import Pair, Progress, Stage
 from sims.lab.report import PairReport, Report
 from sims.lab.topology import CORE, Role, Site, Topology
@@ -111,3 +112,12 @@ def test_the_report_is_the_object_that_programs_read() -> None:
             }
         ],
     }
+
+
+def test_pings_that_no_device_counted_are_not_believed() -> None:
+    pair = Pair("alice", "bob")
+    pinged = 2 * PING_COUNT * PACKET_SIZE_BYTES
+    assert list(transfer_problems(pair, (5, 7), (5 + pinged, 7 + pinged))) == []
+    (problem,) = transfer_problems(pair, (5, 7), (5 + pinged, 7))
+    assert "sent 0 bytes more" in problem
+    assert len(list(transfer_problems(pair, (5, 7), (4 + pinged, 6 + pinged)))) == 2
