@@ -161,6 +161,21 @@ def test_the_internet_refuses_packets_from_private_addresses(
     assert server.recvfrom(100)[0] == b"from carol"
 
 
+def test_a_neighbour_who_routes_straight_into_a_home_gets_nothing_in(
+    lab: Lab, open_socket: OpenSocket
+) -> None:
+    home = lab.nodes["alice"]
+    assert home.uplink is not None
+    route = [str(home.uplink.address.network), "via", str(home.public_address)]
+    lab["carol"].run(["ip", "route", "add", *route])
+    alice = open_socket(lab, "alice", INSIDE_PORT)
+    carol = open_socket(lab, "carol", 5000)
+    carol.sendto(b"straight in", (str(home.address), INSIDE_PORT))
+    alice.sendto(b"hello", public(lab, "carol", 5000))
+    carol.sendto(b"answer", public(lab, "alice", INSIDE_PORT))
+    assert alice.recvfrom(100)[0] == b"answer"
+
+
 def test_only_routers_forward(lab: Lab) -> None:
     for node in ("alice", "carol", "bootstrap"):
         assert lab[node].run(["cat", "/proc/sys/net/ipv4/ip_forward"]).strip() == "0"
