@@ -34,7 +34,8 @@ class Inside(Protocol):
 class DeviceUnderTest:
     """A device and its surroundings.
 
-    addresses: local addresses, the first for ordinary use, the second to roam to. inner_networks: what the other side is to allow for this one.
+    addresses: local addresses, the first for ordinary use, the second to roam to.
+    inner_networks: what the other side is to allow for this one.
     """
 
     device: Device
