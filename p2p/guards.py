@@ -17,6 +17,7 @@ and why they all live here.
    counters out of step, and the whole connection dies with the next message.
 6. ``GuardedSwarm._schedule_auto_connect``: the swarm dials whoever it has an address of, up to
    half its limit of connections, whenever a connection ends.
+7. ``GuardedSwarm.release``: a swarm that dies leaves its sockets open, the listening ones too.
 
 The fourth of the field's showstoppers, DHT clients that end up in routing tables, is not guarded:
 the DHT is our own (docs/adr/0007-own-dht-on-libp2p-streams.md).
@@ -25,6 +26,7 @@ the DHT is our own (docs/adr/0007-own-dht-on-libp2p-streams.md).
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakSet
 
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection
@@ -162,6 +164,7 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         self._count_fault = count_fault
         self._connections_max = connections_max
         self._is_valuable = is_valuable
+        self._dialled: WeakSet[IRawConnection] = WeakSet()
         super().__init__(*args, **kwargs)
 
     def set_stream_handler(self, stream_handler: StreamHandler) -> None:
@@ -178,6 +181,23 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         connection = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
         await connection.event_closed.wait()
         raise SwarmException("connection closed")
+
+    async def upgrade_outbound_raw_conn(
+        self, raw_conn: IRawConnection, peer_id: ID, pre_scope: Any = None
+    ) -> SwarmConn:
+        self._dialled.add(raw_conn)
+        return await super().upgrade_outbound_raw_conn(raw_conn, peer_id, pre_scope)
+
+    async def release(self) -> None:
+        """Close whatever is still open, however the swarm ended.
+
+        Stock, closing a connection or a listener of a swarm that is cancelled is itself
+        cancelled, and listeners go on in system tasks. Theirs are the accepted connections.
+        """
+        for listener in list(self.listeners.values()):
+            await listener.close()
+        for connection in list(self._dialled):
+            await connection.close()
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         limit_receive_buffers(muxed_conn, self._count_fault)

@@ -238,15 +238,20 @@ async def _run_host(
     """
     with trio.CancelScope() as scope:
         scope.shield = True
-        async with host.run([Multiaddr(str(address)) for address in listen]):
-            task_status.started()
-            await stopping.wait()
-            scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
-            # All at once: the library sleeps at each.
-            async with trio.open_nursery() as nursery:
-                for connection in swarm.get_connections():
-                    nursery.start_soon(connection.close)
-            await host.close()
+        try:
+            async with host.run([Multiaddr(str(address)) for address in listen]):
+                task_status.started()
+                await stopping.wait()
+                scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
+                # All at once: the library sleeps at each.
+                async with trio.open_nursery() as nursery:
+                    for connection in swarm.get_connections():
+                        nursery.start_soon(connection.close)
+                await host.close()
+        finally:
+            with trio.move_on_after(CLOSE_TIMEOUT_S) as last:
+                last.shield = True
+                await swarm.release()
 
 
 def _new_swarm(

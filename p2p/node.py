@@ -212,10 +212,11 @@ async def run_node(
                 nodes.append(node)
                 use(node)
                 await node.run()
-        except trio.Cancelled:
-            raise
-        except BaseException as error:
-            own_errors.append(error)
+        except BaseExceptionGroup as group:
+            # Tasks that are only cancelled, because the host under them died, have no fault.
+            _, own = group.split(trio.Cancelled)
+            if own is not None:
+                own_errors.append(own)
             raise
 
 

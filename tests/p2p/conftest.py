@@ -1,6 +1,7 @@
 """Helpers shared by the tests of the overlay: real py-libp2p over loopback sockets."""
 
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,9 +11,13 @@ from typing import Any
 
 import pytest
 import trio
+from google.protobuf.message import Message
 
 from p2p.backend import OverlayTransport, open_transport
-from p2p.identity import peer_id_of
+from p2p.host import Host, open_host
+from p2p.identity import Identity, peer_id_of
+from p2p.section import NodeAddress, TcpAddress
+from p2p.streams import FrameStream, StreamClosedError
 from wice.events import Dropped, Event
 from wice.keys import LocalKeyHolder, PrivateKey
 from wice.platform import NetworkInterface
@@ -71,6 +76,29 @@ class LoopbackPlatform:
             yield receive_channel
 
 
+class Stranger:
+    """A node that speaks to one other as it likes."""
+
+    def __init__(self, host: Host, other: str) -> None:
+        self.host = host
+        self.other = other
+
+    async def open(self, protocol: str) -> FrameStream:
+        return await self.host.open_stream(self.other, protocol)
+
+    async def ask(self, protocol: str, request: Message, answer: Message) -> Message | None:
+        """Send one message and fill ``answer``; None where the stream was closed on us."""
+        stream = await self.open(protocol)
+        try:
+            await stream.send(request.SerializeToString())
+            answer.ParseFromString(await stream.receive())
+        except StreamClosedError:
+            return None
+        finally:
+            await stream.aclose()
+        return answer
+
+
 class Overlay:
     """A bootstrap list and a place for state; opens nodes on loopback."""
 
@@ -85,6 +113,31 @@ class Overlay:
         address = f"/ip4/{LOOPBACK}/tcp/{port}/p2p/{peer_id}"
         self.bootstrap.append(address)
         return address
+
+    async def eventually(self, condition: Callable[[], bool]) -> None:
+        """Wait for what has no event."""
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.02)
+
+    def make_sink(self) -> Sink:
+        return Sink()
+
+    def make_holder(self) -> LocalKeyHolder:
+        return LocalKeyHolder(PrivateKey(os.urandom(32)), os.urandom)
+
+    @asynccontextmanager
+    async def open_stranger(self, node: str) -> AsyncIterator[Stranger]:
+        """A bare libp2p node connected to the node at the multiaddr ``node``."""
+        address = NodeAddress.parse(node)
+        async with open_host(
+            Identity.from_seed(os.urandom(32)),
+            [TcpAddress(LOOPBACK, 0)],
+            connections_max=8,
+            is_valuable=lambda _: False,
+            count_fault=lambda _: None,
+        ) as host:
+            await host.connect(address.peer_id, [address.address])
+            yield Stranger(host, address.peer_id)
 
     def open_bootstrap(
         self, name: str, *, sink: Sink | None = None, **section: Any
@@ -120,12 +173,10 @@ def overlay(tmp_path: Path) -> Overlay:
 
 
 @pytest.fixture
-async def free_port() -> Callable[[], int]:
+def free_port() -> Callable[[], int]:
     """Gives ports of loopback that nobody listens on now."""
 
     def find() -> int:
-        import socket
-
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))
             port: int = probe.getsockname()[1]
@@ -137,7 +188,3 @@ async def free_port() -> Callable[[], int]:
 @pytest.fixture
 def sink() -> Sink:
     return Sink()
-
-
-def make_holder() -> LocalKeyHolder:
-    return LocalKeyHolder(PrivateKey(os.urandom(32)), os.urandom)

@@ -4,15 +4,18 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.p2p.conftest import Overlay, Sink
 from wice.keys import KeyHolder
 from wice.signaling import conformance
 from wice.signaling.backend import Backend
 from wice.signaling.conformance import OpenBackend
 from wice.signaling.sealed import SealedBackend
+
+if TYPE_CHECKING:
+    from tests.p2p.conftest import Overlay
 
 CHECKS = (
     conformance.check_wildcard_sender,
@@ -25,13 +28,13 @@ CHECKS = (
 
 
 @pytest.fixture
-def open_backend(overlay: Overlay) -> OpenBackend:
+def open_backend(overlay: "Overlay") -> OpenBackend:
     """Opens a backend on a node of its own."""
     numbers = count()
 
     @asynccontextmanager
     async def open_one(holder: KeyHolder) -> AsyncIterator[Backend]:
-        sink = Sink()
+        sink = overlay.make_sink()
         async with (
             overlay.open_peer(f"peer{next(numbers)}", sink=sink) as transport,
             SealedBackend.open(transport, [holder], os.urandom, sink) as backend,
@@ -49,7 +52,7 @@ def _brief_silences(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("bootstraps", [1, 2])
 async def test_every_ordered_pair(
-    overlay: Overlay,
+    overlay: "Overlay",
     open_backend: OpenBackend,
     free_port: Callable[[], int],
     bootstraps: int,
@@ -66,7 +69,7 @@ async def test_every_ordered_pair(
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_conforms(
-    overlay: Overlay,
+    overlay: "Overlay",
     open_backend: OpenBackend,
     free_port: Callable[[], int],
     check: Callable[[OpenBackend], object],
