@@ -14,7 +14,7 @@ from wice.ice import Agent, AgentEvent, Candidate, Credentials, Timing
 from wice.ice.candidate import host_candidate, server_reflexive_candidate
 
 PORT = 51_820
-STEPS_MAX = 20_000
+STEPS_MAX = 10_000
 STUN_SERVER = Endpoint("203.0.113.1", 3478)
 
 
@@ -133,7 +133,10 @@ class Network:
         return host
 
     def at(self, delay_s: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._queue, (self.now + delay_s, next(self._order), action))
+        self._at_time(self.now + delay_s, action)
+
+    def _at_time(self, time: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (max(time, self.now), next(self._order), action))
 
     def drain(self, host: Host) -> None:
         """Carry on what ``host`` wants to send, take its events, note its deadline."""
@@ -148,7 +151,7 @@ class Network:
         deadline = host.agent.deadline()
         if deadline is not None and deadline != host.wanted_at:
             host.wanted_at = deadline
-            self.at(max(0.0, deadline - self.now), lambda: self._wake(host, deadline))
+            self._at_time(deadline, lambda: self._wake(host, deadline))
 
     def _wake(self, host: Host, deadline: float) -> None:
         if host.wanted_at != deadline:

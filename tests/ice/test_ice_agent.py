@@ -444,7 +444,7 @@ def test_work_is_bounded_whatever_the_remote_sends(network: Network) -> None:
     pairs = a.agent.pairs()
     assert len(pairs) == checklist_module.PAIRS_MAX
     network.run(60)
-    assert a.sent <= (7 + 2 * 3) * (len(pairs) + 10)
+    assert a.sent <= (9 + 2 * 3) * (len(pairs) + 10)
 
 
 class Wire:

@@ -16,6 +16,7 @@ CHECKS_MAX: Final = 1_024
 """Transactions whose answers are still waited for; the oldest are forgotten first."""
 
 _RTO_PER_RTT: Final = 1.25
+_BACKOFF: Final = 1.5
 
 
 class Role(NamedTuple):
@@ -90,7 +91,9 @@ class Checks:
                 continue
             check.sent += 1
             pair.transmissions += 1
-            check.rto_s = min(2 * check.rto_s, max(self._timing.rto_max_s, self._rto_s(pair)))
+            check.rto_s = min(
+                _BACKOFF * check.rto_s, max(self._timing.rto_max_s, self._rto_s(pair))
+            )
             check.next_at_s = now + check.rto_s
             transmits.append(Transmit(check.data, pair.path))
         return transmits, failed
