@@ -31,10 +31,11 @@ def run_foreground(path: FilePath, *, is_bootstrap: bool, debug: bool) -> None:
 
 async def _run(config: Config, is_bootstrap: bool) -> None:
     events = EventStream()
+    started_at_s = trio.current_time()
     platform = LinuxPlatform()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
-        nursery.start_soon(_log, events)
+        nursery.start_soon(_log, events, started_at_s)
         if is_bootstrap:
             transport = await nursery.start(run_bootstrap, config, platform, events)
             for address in transport.status().get("listen", ()):
@@ -53,8 +54,7 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
             return
 
 
-async def _log(events: EventStream) -> None:
-    started_at_s = trio.current_time()
+async def _log(events: EventStream, started_at_s: float) -> None:
     with events.subscribe() as stream:
         async for event in stream:
             # What strangers send is counted; a line for each would let them fill the log.
