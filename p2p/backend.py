@@ -127,7 +127,7 @@ class OverlayTransport(Transport):
         self._scope.cancel()
         await trio.lowlevel.checkpoint()
 
-    async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Supervise the host until closed; ``task_status`` is told when the first one runs."""
         deaths: deque[float] = deque()
 

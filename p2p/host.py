@@ -5,7 +5,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import trio
 from libp2p.abc import INetConn, INetStream
@@ -229,7 +228,7 @@ async def _run_host(
     host: BasicHost,
     listen: Sequence[TcpAddress],
     stopping: trio.Event,
-    task_status: Any = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run ``host`` until ``stopping``, then close it in order within ``CLOSE_TIMEOUT_S``.
 
