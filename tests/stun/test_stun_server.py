@@ -15,11 +15,11 @@ from wice.stun import (
     Method,
     encode,
     parse,
-    serve_stun,
     unpack_error_code,
     unpack_xor_address,
 )
 from wice.stun import server as server_module
+from wice.stun.driver import serve_stun
 
 TRANSACTION_ID = bytes(range(12))
 SOURCE = Endpoint("198.51.100.7", 40_000)

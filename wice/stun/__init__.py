@@ -1,4 +1,7 @@
-"""STUN (RFC 8489): message codec, server addresses, binding server."""
+"""STUN (RFC 8489): messages, URIs and the binding server, without I/O.
+
+``wice.stun.driver`` runs the server.
+"""
 
 from wice.stun.attributes import (
     MAGIC_COOKIE,
@@ -11,7 +14,6 @@ from wice.stun.attributes import (
     unpack_error_code,
     unpack_xor_address,
 )
-from wice.stun.driver import serve_stun
 from wice.stun.message import (
     TRANSACTION_ID_SIZE_BYTES,
     Class,
@@ -43,7 +45,6 @@ __all__ = [
     "pack_xor_address",
     "parse",
     "parse_stun_uri",
-    "serve_stun",
     "unpack_address",
     "unpack_error_code",
     "unpack_xor_address",
