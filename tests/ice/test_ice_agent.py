@@ -510,6 +510,16 @@ def test_a_check_is_answered_then_returned(network: Network) -> None:
     assert len(wire.sent()) == 2
 
 
+def test_a_check_from_a_link_local_address_ends_nothing(network: Network) -> None:
+    wire = Wire(network)
+    wire.source = Endpoint("fe80::1%eth0", 9)
+    wire.receive(wire.request(), destination=None)
+    wire.agent.set_local_candidates([], network.now)
+    wire.receive(wire.request(tid=bytes(range(12))), destination="fe80::2")
+    assert len(wire.sent()) == 2
+    assert wire.agent.pairs() == []
+
+
 def test_requests_that_are_dropped_in_silence(network: Network) -> None:
     wire = Wire(network)
     bad = [

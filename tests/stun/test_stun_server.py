@@ -43,6 +43,11 @@ def test_tells_where_the_request_came_from(source: Endpoint) -> None:
     assert parse(response).has_fingerprint
 
 
+def test_a_link_local_neighbour_is_told_its_address_without_the_zone() -> None:
+    response = BindingServer().respond(REQUEST, Endpoint("fe80::1%eth0", 9), 0.0)
+    assert _mapped(response) == Endpoint("fe80::1", 9)
+
+
 def test_a_bare_request_gets_a_bare_response() -> None:
     request = encode(Method.BINDING, Class.REQUEST, TRANSACTION_ID, fingerprint=False)
     response = BindingServer().respond(request, SOURCE, 0.0)

@@ -84,11 +84,13 @@ class IceDriver:
         """Receive and keep time until cancelled or the port is closed."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_time)
-            try:
-                while True:
-                    self._receive(await self._port.receive())
-            except trio.ClosedResourceError:
-                nursery.cancel_scope.cancel()
+            while True:
+                try:
+                    datagram = await self._port.receive()
+                except trio.ClosedResourceError:
+                    break
+                self._receive(datagram)
+            nursery.cancel_scope.cancel()
 
     def register(self, agent: Agent, on_event: Callable[[AgentEvent], None]) -> None:
         """Give ``agent`` the candidates and what comes in for its ufrag, until unregistered."""

@@ -108,7 +108,9 @@ def pack_address(endpoint: Endpoint) -> bytes:
     """The value of MAPPED-ADDRESS and its like (RFC 8489 section 14.1)."""
     port = endpoint.port.to_bytes(2, "big")
     if endpoint.is_ipv6:
-        return b"\x00\x02" + port + socket.inet_pton(socket.AF_INET6, endpoint.host)
+        # A zone, which only a link-local source of ours can have, means nothing on the wire.
+        host = endpoint.host.partition("%")[0]
+        return b"\x00\x02" + port + socket.inet_pton(socket.AF_INET6, host)
     return b"\x00\x01" + port + socket.inet_pton(socket.AF_INET, endpoint.host)
 
 

@@ -5,7 +5,7 @@ import socket as stdlib_socket
 from collections.abc import Sequence
 from functools import partial
 from struct import Struct
-from typing import Final
+from typing import Final, cast
 
 import trio
 from trio import socket
@@ -84,14 +84,14 @@ async def _bind(endpoint: Endpoint) -> socket.SocketType | None:
 async def _serve(bound: socket.SocketType, server: BindingServer) -> None:
     while True:
         try:
-            data, ancillary, _, address = await bound.recvmsg(
-                REQUEST_SIZE_MAX_BYTES, _ANCILLARY_SIZE
-            )
+            received = await bound.recvmsg(REQUEST_SIZE_MAX_BYTES, _ANCILLARY_SIZE)
         except OSError as error:
             # An ICMP error about an earlier response is reported here; it ends nothing.
             server.counts[f"receive: {error.strerror}"] += 1
             await trio.lowlevel.checkpoint()
             continue
+        data, ancillary = received[:2]
+        address = cast("tuple[str, int]", received[3])
         response = server.respond(data, Endpoint(*address[:2]), trio.current_time())
         if response is None:
             continue
