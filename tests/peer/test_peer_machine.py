@@ -56,6 +56,15 @@ def test_the_controlled_side_goes_ahead_when_nothing_comes(mesh: Mesh) -> None:
     assert at == pytest.approx(mesh.controlled.machine.stages.selected + HANDSHAKE_WITHHELD_S)
 
 
+def test_a_restarted_controlled_side_starts_the_handshake_at_once(mesh: Mesh) -> None:
+    """The other side has a session still and would not."""
+    mesh.run(5.0)
+    mesh.restart(mesh.controlled)
+    mesh.run(1.0)
+    at, _ = mesh.controlled.paths[0]
+    assert at == mesh.controlled.machine.stages.selected
+
+
 @pytest.mark.parametrize("restarted", [0, 1])
 def test_a_restarted_peer_is_connected_again_without_touching_the_other(
     mesh: Mesh, restarted: int

@@ -27,7 +27,7 @@ from wice.ice import (
 )
 from wice.keys import PublicKey
 from wice.peer.states import TRANSITIONS, State, Stimulus
-from wice.signaling.description import Description
+from wice.signaling.description import Description, fitting_candidates
 from wice.signaling.session import (
     LocalSessionStarted,
     RemoteDescribed,
@@ -46,6 +46,12 @@ AGENTS_MAX = 2
 
 LIVE_TRAFFIC_S = 15.0
 """A peer that WireGuard heard within this time is not given up for lost consent."""
+
+SESSION_OPTION = "wireguard-session"
+"""In a description: WireGuard has a session with you and will not start a handshake."""
+
+SESSION_LIFETIME_S = 180.0
+"""WireGuard's REJECT_AFTER_TIME: an older session carries nothing."""
 
 NO_PATH_REASON = "no direct path so far"
 
@@ -147,6 +153,8 @@ class PeerMachine:
         self._generations: list[_Generation] = []
         self._carrying: _Generation | None = None
         self._withheld_until: float | None = None
+        self._handshake_at: float | None = None
+        self._remote_has_session = False
         self._heard_at: float | None = None
         self._doubted_until: float | None = None
         self._effects: deque[Effect] = deque()
@@ -207,7 +215,7 @@ class PeerMachine:
 
     def handshake_completed(self, now: float) -> None:
         """WireGuard and the peer agreed on keys."""
-        self._heard_at = now
+        self._heard_at = self._handshake_at = now
         self._transition(Stimulus.HANDSHAKE_COMPLETED, now)
         if self._withheld_until is not None:
             self._withheld_until = None
@@ -282,9 +290,9 @@ class PeerMachine:
             Description(
                 ufrag=generation.credentials.ufrag,
                 password=generation.credentials.password,
-                candidates=tuple(format_candidate(c) for c in self._candidates),
+                candidates=fitting_candidates(format_candidate(c) for c in self._candidates),
                 end_of_candidates=self._candidates_complete,
-                options=(),
+                options=(SESSION_OPTION,) if self._has_session(now) else (),
             ),
             now,
         )
@@ -301,6 +309,7 @@ class PeerMachine:
             self._drop_bytes("description", error, now)
             return
         generation.remote_session = remote_session
+        self._remote_has_session = SESSION_OPTION in said.options
         generation.agent.set_remote(credentials, now)
         for text in said.candidates:
             try:
@@ -328,10 +337,20 @@ class PeerMachine:
         is_first = self.path is None
         self.path, self.rtt_s, self.reason = path, rtt_s, ""
         self._transition(Stimulus.PATH_SELECTED, now, detail=str(path.remote))
-        if is_first and not self._controlling and self.stages.handshake is None:
+        if is_first and not self._controlling and self._other_starts(now):
             self._withheld_until = now + HANDSHAKE_WITHHELD_S
         elif self._withheld_until is None:
             self._point_wireguard()
+
+    def _has_session(self, now: float) -> bool:
+        return self._handshake_at is not None and now - self._handshake_at < SESSION_LIFETIME_S
+
+    def _other_starts(self, now: float) -> bool:
+        """Whether the controlling side is about to start a handshake.
+
+        It is not where it thinks that it has a session: then we are the ones who were restarted.
+        """
+        return not self._has_session(now) and not self._remote_has_session
 
     def _point_wireguard(self) -> None:
         assert self.path is not None
