@@ -180,9 +180,11 @@ def test_candidates_leave_at_once_and_reach_the_other_side():
 def test_candidates_beyond_the_rate_wait_and_travel_together():
     a = Peer(1)
     a.say()
+    sent = 0
     for number in range(50):
         a.trickle(f"candidate:{number}")
-        a.say()
+        sent += a.say() is not None
+    assert sent == TIMING.news.burst - 1
     deadline = a.session.deadline()
     assert deadline == TIMING.news.interval_s
     message = a.wait(deadline)
@@ -302,13 +304,26 @@ def test_a_session_from_the_future_locks_nobody_out(years: int):
     assert LocalSessionBound(b.id, a.id) in b.events
 
 
+def test_dead_sessions_from_the_future_on_both_sides_lock_nobody_out():
+    a, b = Peer(1), Peer(2)
+    for us, dead in ((a, Peer(3, wall_offset_s=2e9)), (b, Peer(4, wall_offset_s=2e9))):
+        us.hear(dead.say())
+    settle(a, b)
+    assert LocalSessionBound(a.id, b.id) in a.events
+    assert LocalSessionBound(b.id, a.id) in b.events
+
+
 def test_time_gives_ice_the_youngest_of_the_unproved():
     b = Peer(2)
+    b.say()
     old, young = Peer(1), Peer(3, wall_offset_s=1.8e9 + 60)
     b.hear(young.say())
+    assert b.said().acknowledged == Acknowledgement(young.id, 1)
     assert b.hear(old.say()) == []
-    answer = b.said()
-    assert answer.acknowledged is not None
+    assert b.said().acknowledged == Acknowledgement(old.id, 1)
+    assert b.wait(1.0) is not None
+    b.session.presence_changed(1.0)
+    assert b.said().acknowledged == Acknowledgement(young.id, 1)
 
 
 def test_ice_can_prove_a_session():

@@ -304,6 +304,8 @@ class Session:
         if self._candidate is not None:
             self._describe(self._newest, self._candidate)
         if heard.acknowledgement_wanted:
+            # Acknowledge the speaker, not the candidate: if both sides prefer a dead session whose
+            # clock was ahead, neither would ever echo the other.
             self._answer_due = Acknowledgement(heard.session_id, heard.version)
 
     def _bind(self, remote: _Remote, now: float) -> None:
