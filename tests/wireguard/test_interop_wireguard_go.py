@@ -250,9 +250,8 @@ def test_both_sides_initiate_at_once(rig: Rig) -> None:
     relay = (THEIRS_OUTSIDE, 6_000)
     start(rig, we_initiate=True, theirs_outside=THEIRS_OUTSIDE, theirs_port=relay[1])
     rig.start_relay(relay, delay_s=0.1)
-    rig.wg(
-        "set", "wg0", "peer", rig.wg("show", "wg0", "peers").strip(), "endpoint", "%s:%d" % relay
-    )
+    us = rig.wg("show", "wg0", "peers").strip()
+    rig.wg("set", "wg0", "peer", us, "endpoint", f"{relay[0]}:{relay[1]}")
     both = [
         subprocess.Popen(
             ["ip", "netns", "exec", namespace, "ping", "-q", "-c", "3", "-i", "0.2", address],

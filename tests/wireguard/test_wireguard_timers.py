@@ -286,3 +286,44 @@ def test_packets_that_waited_too_long_are_not_sent(pair: Pair) -> None:
     pair.a.set_path(pair.b)
     pair.run(1.0)
     assert pair.b.packets == [fresh]
+
+
+def test_data_while_a_keepalive_is_due_draws_one_more(connected: Pair) -> None:
+    connected.run(30.0)
+    before = len(keepalives(connected.b))
+    connected.a.send(connected.b)
+    sent_s = connected.now
+    connected.run(4.0)
+    connected.a.send(connected.b)
+    connected.run(40.0)
+    waits = [round(at_s - sent_s) for at_s in keepalives(connected.b)[before:]]
+    assert waits == [KEEPALIVE_TIMEOUT_S, 2 * KEEPALIVE_TIMEOUT_S]
+
+
+def test_a_responder_left_alone_initiates_what_it_has_to_send(pair: Pair) -> None:
+    pair.a.set_path(pair.b)
+    pair.a.fate = lambda message: () if message[0] == messages.TRANSPORT else (0.02,)
+    pair.a.send(pair.b)
+    pair.run(0.1)
+    answered_s = pair.b.sent_of_type(messages.RESPONSE)[0][0]
+    packet = pair.b.send(pair.a, b"from b")
+    pair.run(6.0)
+    (initiated_s,) = initiations(pair.b)
+    jitter_s = initiated_s - answered_s - REKEY_TIMEOUT_S
+    assert 0 <= jitter_s <= REKEY_TIMEOUT_JITTER_MAX_S
+    assert pair.a.packets == [packet]
+
+
+def test_taking_the_path_away_ends_the_attempt_but_keeps_what_waits(pair: Pair) -> None:
+    pair.a.fate = lose_all
+    pair.a.set_path(pair.b)
+    pair.run(1.0)
+    waiting = pair.a.send(pair.b, b"waits")
+    pair.a.clear_path(pair.b)
+    assert pair.a.tunnel._peers[pair.b.public_key].timers.deadline() == float("inf")
+    pair.run(REKEY_ATTEMPT_TIME_S - 5)
+    assert pair.a.tunnel.deadline() == float("inf") and len(pair.a.sent) == 1
+    pair.a.fate = lambda _: (0.02,)
+    pair.a.set_path(pair.b)
+    pair.run(1.0)
+    assert pair.b.packets == [waiting] and not pair.a.abandoned()
