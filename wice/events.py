@@ -91,10 +91,14 @@ class EventSink(Protocol):
 
 
 class EventStream:
-    """Fans events out to subscribers without ever waiting for one, and counts them."""
+    """Fans events out to subscribers without ever waiting for one.
+
+    counts, first_at_s: by the event's class name, how many came and when the first did.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.first_at_s: dict[str, float] = {}
         self._subscribers: list[_Subscriber] = []
 
     def emit(self, event: Event) -> None:
@@ -102,6 +106,7 @@ class EventStream:
         if isinstance(event, Dropped):
             name = f"{name}.{event.room}"
         self.counts[name] += 1
+        self.first_at_s.setdefault(name, event.at_s)
         for subscriber in self._subscribers:
             subscriber.put(event)
 

@@ -6,7 +6,7 @@ from typing import Any
 import trio
 
 from wice.config import Config, InterfaceConfig
-from wice.events import EventStream
+from wice.events import EventStream, OverlayJoined
 from wice.peer.machine import PeerMachine
 from wice.peer.supervisor import InterfaceSupervisor
 from wice.signaling.transport import Transport
@@ -21,9 +21,13 @@ def daemon_status(
     started_at_s: float,
 ) -> dict[str, Any]:
     """A snapshot; the seconds in ``stages`` count from the daemon's start."""
+    joined_at_s = events.first_at_s.get(OverlayJoined.__name__)
     return {
         "uptime_s": trio.current_time() - started_at_s,
-        "overlay": dict(transport.status()),
+        "overlay": {
+            **transport.status(),
+            "joined_s": None if joined_at_s is None else joined_at_s - started_at_s,
+        },
         "interfaces": [
             _interface_status(interface, supervisor, started_at_s)
             for interface, supervisor in zip(config.interfaces, supervisors, strict=False)
