@@ -11,11 +11,12 @@ import pytest
 from wice.datagram import Endpoint, Path
 from wice.errors import RemoteProtocolError
 from wice.events import Event
-from wice.ice import Agent, Candidate
+from wice.ice import Agent, Candidate, MappingBehaviour
 from wice.ice.candidate import host_candidate
 from wice.keys import PrivateKey, PublicKey
 from wice.peer.machine import (
     Emit,
+    Gathered,
     PeerMachine,
     Publish,
     RegisterAgent,
@@ -69,8 +70,9 @@ class Mesh:
             controlling=ours < theirs,
             random_bytes=self.random.randbytes,
             wall_time=lambda: 1_700_000_000 + self.now,
-            candidates=_candidates(host),
-            candidates_complete=True,
+            gathered=Gathered(
+                tuple(_candidates(host)), True, MappingBehaviour.ENDPOINT_INDEPENDENT
+            ),
             now=self.now,
         )
 

@@ -128,6 +128,21 @@ def test_lost_consent_does_not_give_up_a_peer_that_wireguard_hears(mesh: Mesh) -
         assert side.machine.state is State.CHECKING
 
 
+def test_no_path_is_explained_by_the_nats_of_both_sides(mesh: Mesh) -> None:
+    mesh.is_path_up = False
+    mesh.run(15.0)
+    for side in sides(mesh):
+        assert side.machine.reason == (
+            "no direct path so far; NAT mapping here: endpoint-independent, "
+            "there: endpoint-independent"
+        )
+    mesh.is_path_up = True
+    mesh.run(60.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.CONNECTED, "checks went on"
+        assert side.machine.reason == ""
+
+
 def test_no_signaling_then_signaling(mesh: Mesh) -> None:
     mesh.is_signaling_up = False
     mesh.run(20.0)

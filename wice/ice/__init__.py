@@ -17,6 +17,7 @@ from wice.ice.events import (
     SelectedPathLost,
     Transmit,
 )
+from wice.ice.mapping import MappingBehaviour, mapping_behaviour
 from wice.ice.timing import Timing
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Credentials",
     "IceDriver",
     "Mapping",
+    "MappingBehaviour",
     "PairSelected",
     "PairStatus",
     "PairValidated",
@@ -37,5 +39,6 @@ __all__ = [
     "Timing",
     "Transmit",
     "format_candidate",
+    "mapping_behaviour",
     "parse_candidate",
 ]

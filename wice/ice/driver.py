@@ -16,6 +16,7 @@ from wice.ice.agent import Agent
 from wice.ice.candidate import Candidate, format_candidate
 from wice.ice.events import AgentEvent, Mapping, Transmit
 from wice.ice.gatherer import Gatherer
+from wice.ice.mapping import MappingBehaviour, mapping_behaviour
 from wice.ice.messages import request_ufrag
 from wice.stun import Class, Method, parse
 
@@ -79,6 +80,11 @@ class IceDriver:
     def mappings(self) -> tuple[Mapping, ...]:
         """What each STUN server sees of this port."""
         return self._gatherer.mappings
+
+    @property
+    def mapping_behaviour(self) -> MappingBehaviour:
+        """How the NAT in front of this port maps, as far as the servers' answers tell."""
+        return mapping_behaviour(self.mappings, is_complete=self.candidates_complete)
 
     async def run(self) -> None:
         """Receive and keep time until cancelled or the port is closed."""

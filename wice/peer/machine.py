@@ -6,7 +6,7 @@ takes over only with a pair that works, and the older one carries the tunnel unt
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wice.datagram import Path
@@ -19,6 +19,7 @@ from wice.ice import (
     ChecksExhausted,
     ChecksStarted,
     Credentials,
+    MappingBehaviour,
     PairSelected,
     PairValidated,
     SelectedPathLost,
@@ -52,6 +53,9 @@ SESSION_OPTION = "wireguard-session"
 
 SESSION_LIFETIME_S = 180.0
 """WireGuard's REJECT_AFTER_TIME: an older session carries nothing."""
+
+NAT_MAPPING_OPTION = "nat-mapping="
+"""In a description: how the sender's NAT maps, in the words of ``MappingBehaviour``."""
 
 NO_PATH_REASON = "no direct path so far"
 
@@ -102,6 +106,15 @@ class Emit:
 Effect = Publish | RegisterAgent | UnregisterAgent | WakeAgent | SetPath | Emit
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What the interface knows of itself: candidates, best first, and how its NAT maps."""
+
+    candidates: tuple[Candidate, ...]
+    is_complete: bool
+    nat_mapping: MappingBehaviour
+
+
 @dataclass(slots=True)
 class Stages:
     """When each stage was first reached, on trio's clock."""
@@ -134,8 +147,7 @@ class PeerMachine:
         controlling: bool,
         random_bytes: Callable[[int], bytes],
         wall_time: Callable[[], float],
-        candidates: Sequence[Candidate],
-        candidates_complete: bool,
+        gathered: Gathered,
         now: float,
     ) -> None:
         self.public_key = public_key
@@ -143,12 +155,12 @@ class PeerMachine:
         self.stages = Stages()
         self.path: Path | None = None
         self.rtt_s: float | None = None
-        self.reason = ""
         self._interface = interface
         self._controlling = controlling
         self._random_bytes = random_bytes
-        self._candidates = tuple(candidates)
-        self._candidates_complete = candidates_complete
+        self._gathered = gathered
+        self._remote_nat_mapping = ""
+        self._trouble = ""
         self._session = Session(random_bytes=random_bytes, wall_time=wall_time, now=now)
         self._generations: list[_Generation] = []
         self._carrying: _Generation | None = None
@@ -177,12 +189,9 @@ class PeerMachine:
         self._session.presence_changed(now)
         self._settle(now)
 
-    def local_candidates_changed(
-        self, candidates: Sequence[Candidate], complete: bool, now: float
-    ) -> None:
-        """The interface's candidates; the agents know them already."""
-        self._candidates = tuple(candidates)
-        self._candidates_complete = complete
+    def gathered_changed(self, gathered: Gathered, now: float) -> None:
+        """The interface knows more of itself; the agents have the candidates already."""
+        self._gathered = gathered
         if self._generations:
             self._describe(self._generations[-1], now)
         self._settle(now)
@@ -202,9 +211,9 @@ class PeerMachine:
                 self._take_path(generation, path, rtt_s, now)
             case SelectedPathLost():
                 self._path_lost(generation, now)
-            case ChecksExhausted(detail=detail):
+            case ChecksExhausted():
                 if self.path is None:
-                    self.reason = f"{NO_PATH_REASON}: {detail}"
+                    self._trouble = NO_PATH_REASON
             case _:
                 pass
         self._settle(now)
@@ -244,6 +253,14 @@ class PeerMachine:
             return None
         deadlines = (self._withheld_until, self._doubted_until, self._session.deadline())
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no path, for a person; empty while there is one or it is too early."""
+        if self._trouble != NO_PATH_REASON:
+            return self._trouble
+        theirs = self._remote_nat_mapping or MappingBehaviour.UNKNOWN
+        return f"{NO_PATH_REASON}; NAT mapping here: {self._gathered.nat_mapping}, there: {theirs}"
 
     def poll_effect(self) -> Effect | None:
         return self._effects.popleft() if self._effects else None
@@ -286,13 +303,16 @@ class PeerMachine:
         self._describe(generation, now)
 
     def _describe(self, generation: _Generation, now: float) -> None:
+        options = [f"{NAT_MAPPING_OPTION}{self._gathered.nat_mapping}"]
+        if self._has_session(now):
+            options.append(SESSION_OPTION)
         self._session.set_local(
             Description(
                 ufrag=generation.credentials.ufrag,
                 password=generation.credentials.password,
-                candidates=fitting_candidates(format_candidate(c) for c in self._candidates),
-                end_of_candidates=self._candidates_complete,
-                options=(SESSION_OPTION,) if self._has_session(now) else (),
+                candidates=fitting_candidates(map(format_candidate, self._gathered.candidates)),
+                end_of_candidates=self._gathered.is_complete,
+                options=tuple(options),
             ),
             now,
         )
@@ -310,6 +330,9 @@ class PeerMachine:
             return
         generation.remote_session = remote_session
         self._remote_has_session = SESSION_OPTION in said.options
+        for option in said.options:
+            if option.startswith(NAT_MAPPING_OPTION):
+                self._remote_nat_mapping = option.removeprefix(NAT_MAPPING_OPTION)
         generation.agent.set_remote(credentials, now)
         for text in said.candidates:
             try:
@@ -335,7 +358,7 @@ class PeerMachine:
         if replaced is not None and replaced is not generation:
             self._drop(replaced)
         is_first = self.path is None
-        self.path, self.rtt_s, self.reason = path, rtt_s, ""
+        self.path, self.rtt_s, self._trouble = path, rtt_s, ""
         self._transition(Stimulus.PATH_SELECTED, now, detail=str(path.remote))
         if is_first and not self._controlling and self._other_starts(now):
             self._withheld_until = now + HANDSHAKE_WITHHELD_S
@@ -364,7 +387,7 @@ class PeerMachine:
             return
         # The device keeps sending where it did: a path that may come back beats none.
         self._transition(Stimulus.PATH_LOST, now, detail=str(self.path and self.path.remote))
-        self.path, self.rtt_s, self.reason = None, None, "the path stopped answering"
+        self.path, self.rtt_s, self._trouble = None, None, "the path stopped answering"
         self._withheld_until = None
         if generation is self._generations[-1]:
             self._session.restart(now)

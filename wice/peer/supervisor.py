@@ -15,6 +15,7 @@ from wice.ice import Agent, AgentEvent, IceDriver
 from wice.keys import ANY, KeyPair, PublicKey
 from wice.peer.machine import (
     Emit,
+    Gathered,
     PeerMachine,
     Publish,
     RegisterAgent,
@@ -119,14 +120,17 @@ class InterfaceSupervisor:
             controlling=self.public_key < public_key,
             random_bytes=self._platform.random_bytes,
             wall_time=self._platform.wall_time,
-            candidates=self._ice.candidates,
-            candidates_complete=self._ice.candidates_complete,
+            gathered=self._gathered(),
             now=trio.current_time(),
         )
         peer = _Peer(machine, outgoing_in, outgoing_out, trio.CancelScope())
         self._peers[public_key] = peer
         self._nursery.start_soon(self._publish, peer)
         self._drain(peer)
+
+    def _gathered(self) -> Gathered:
+        ice = self._ice
+        return Gathered(ice.candidates, ice.candidates_complete, ice.mapping_behaviour)
 
     def _drain(self, peer: _Peer) -> None:
         while (effect := peer.machine.poll_effect()) is not None:
@@ -174,9 +178,7 @@ class InterfaceSupervisor:
     def _candidates_changed(self) -> None:
         now = trio.current_time()
         for peer in self._peers.values():
-            peer.machine.local_candidates_changed(
-                self._ice.candidates, self._ice.candidates_complete, now
-            )
+            peer.machine.gathered_changed(self._gathered(), now)
             self._drain(peer)
 
     async def _watch_overlay(self) -> None:
