@@ -30,7 +30,7 @@ from wice.wireguard.conformance import (
 )
 from wice.wireguard.device import DeviceConfig, PeerConfig
 from wice.wireguard.embedded import EmbeddedDevice, open_embedded
-from wice.wireguard.port import RECEIVED_DATAGRAMS_MAX, open_port
+from wice.wireguard.port import RECEIVED_DATAGRAMS_MAX, SENDING_DATAGRAMS_MAX, open_port
 
 HEADER_SIZE_BYTES = 20
 
@@ -44,7 +44,11 @@ class MemoryTun:
         self._written, self.to_host = trio.open_memory_channel[bytes](64)
 
     async def read(self) -> bytes:
-        return await self._to_read.receive()
+        """As a real one: what is there comes at once, in batches."""
+        try:
+            return self._to_read.receive_nowait()
+        except trio.WouldBlock:
+            return await self._to_read.receive()
 
     def write(self, packet: bytes) -> None:
         self._written.send_nowait(packet)
@@ -229,6 +233,27 @@ async def test_waiting_datagrams_are_bounded_and_the_oldest_go() -> None:
             while device.port.dropped["a full queue of received datagrams"] < 5:
                 await trio.lowlevel.checkpoint()
             assert (await device.port.receive()).data == b"5"
+
+
+async def test_a_flood_from_the_host_waits_in_the_tun_and_is_not_dropped() -> None:
+    with trio.fail_after(30):
+        async with open_ipv4_pair() as (left, right):
+            left.add_peer(right)
+            right.add_peer(left)
+            left.device.set_path(right.public_key, left.path_to(right))
+            await left.inside.send(b"first")
+            await right.inside.receive()
+            total = 3 * SENDING_DATAGRAMS_MAX
+
+            async def flood() -> None:
+                for number in range(total):
+                    await left.inside.send(b"%d" % number)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(flood)
+                for number in range(total):
+                    assert await right.inside.receive() == b"%d" % number
+            assert left.device.port.dropped == {}
 
 
 async def test_refused_wireguard_messages_are_counted_and_end_nothing() -> None:

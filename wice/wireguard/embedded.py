@@ -63,6 +63,7 @@ class EmbeddedDevice:
             packet = await self._tun.read()
             self._tunnel.send(packet, trio.current_time())
             self._drain()
+            await self.port.wait_sent()
 
     async def _run_timers(self) -> None:
         while True:

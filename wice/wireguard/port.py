@@ -27,6 +27,9 @@ SENDING_DATAGRAMS_MAX = 1_024
 FREE_PORT_ATTEMPTS_MAX = 16
 """Ports to try that are free for IPv4, until one is for IPv6 too."""
 
+SENDING_DATAGRAMS_HIGH = 64
+"""From so many on, ``wait_sent`` waits: packets queue in the kernel's TUN and not here."""
+
 SOCKET_BUFFER_SIZE_BYTES = 4 << 20
 
 OnWireGuard = Callable[[bytes, Endpoint, str | None], None]
@@ -63,6 +66,11 @@ class SharedPort:
             self.dropped[errno.errorcode[errno.EAFNOSUPPORT]] += 1
         else:
             udp.put(data, path)
+
+    async def wait_sent(self) -> None:
+        """Wait while many datagrams are queued, so that who sends more slows down."""
+        for udp in self._sockets.values():
+            await udp.wait_sent()
 
     async def receive(self) -> Datagram:
         while not self._received:
@@ -108,6 +116,12 @@ class UdpSocket:
         self._dropped = dropped
         self._waiting: deque[tuple[bytes, Path]] = deque()
         self._has_waiting = trio.Event()
+        self._is_sent = trio.Event()
+
+    async def wait_sent(self) -> None:
+        if len(self._waiting) >= SENDING_DATAGRAMS_HIGH:
+            self._is_sent = trio.Event()
+            await self._is_sent.wait()
 
     def put(self, data: bytes, path: Path) -> None:
         if len(self._waiting) >= SENDING_DATAGRAMS_MAX:
@@ -125,6 +139,7 @@ class UdpSocket:
                 except OSError as error:
                     # No route, no such address, a firewall: the protocols above see the silence.
                     self._dropped[errno.errorcode.get(error.errno or 0, "OSError")] += 1
+            self._is_sent.set()
             self._has_waiting = trio.Event()
             await self._has_waiting.wait()
 
