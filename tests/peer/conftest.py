@@ -12,13 +12,14 @@ from wice.datagram import Endpoint, Path
 from wice.errors import RemoteProtocolError
 from wice.events import Event
 from wice.ice import Agent, Candidate, MappingBehaviour
-from wice.ice.candidate import host_candidate
+from wice.ice.candidate import host_candidate, server_reflexive_candidate
 from wice.keys import PrivateKey, PublicKey
 from wice.peer.machine import (
     Emit,
     Gathered,
     PeerMachine,
     Publish,
+    QueryMappings,
     RegisterAgent,
     SetPath,
     UnregisterAgent,
@@ -30,19 +31,24 @@ STEPS_MAX = 20_000
 
 @dataclass
 class Side:
-    """One host: its machine, the agents on its port, and what was asked of its device."""
+    """One host: its machine, the agents on its port, and what was asked of its device.
+
+    outside: the address that its NAT shows; the NAT lets in who was sent to before.
+    """
 
     host: str
+    outside: str
     public_key: PublicKey
     machine: PeerMachine
     agents: list[Agent] = field(default_factory=list)
     paths: list[tuple[float, Path]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     published: int = 0
+    sent_to: set[str] = field(default_factory=set)
 
 
 class Mesh:
-    """Two hosts that reach each other directly; delays in seconds, one way."""
+    """Two hosts that can reach each other; delays in seconds, one way."""
 
     def __init__(self, *, signaling_s: float = 0.05, path_s: float = 0.01, seed: int = 1) -> None:
         self.signaling_s = signaling_s
@@ -61,7 +67,7 @@ class Mesh:
         self.drain()
 
     def _side(self, host: str, ours: PublicKey, theirs: PublicKey) -> Side:
-        return Side(host, ours, self._machine(host, ours, theirs))
+        return Side(host, host, ours, self._machine(host, ours, theirs))
 
     def _machine(self, host: str, ours: PublicKey, theirs: PublicKey) -> PeerMachine:
         return PeerMachine(
@@ -82,6 +88,11 @@ class Mesh:
         side.paths.clear()
         side.machine = self._machine(side.host, side.public_key, side.machine.public_key)
         self.drain()
+
+    def move(self, side: Side, outside: str) -> None:
+        """The NAT of ``side`` gets another public address; nobody is told."""
+        side.outside = outside
+        side.sent_to.clear()
 
     def other(self, side: Side) -> Side:
         return self.controlled if side is self.controlling else self.controlling
@@ -130,6 +141,8 @@ class Mesh:
                     agent.set_local_candidates(_candidates(side.host), self.now)
                 case UnregisterAgent(agent=agent):
                     side.agents.remove(agent)
+                case QueryMappings():
+                    self.later(2 * self.path_s, lambda: self._gathered(side))
                 case SetPath(path=path):
                     side.paths.append((self.now, path))
                     if self.is_path_up and self.is_handshake_simulated:
@@ -145,7 +158,8 @@ class Mesh:
         for agent in list(side.agents):
             while (transmit := agent.poll_transmit()) is not None:
                 is_busy = True
-                if self.is_path_up and transmit.path.remote.host == self.other(side).host:
+                side.sent_to.add(transmit.path.remote.host)
+                if self.is_path_up and transmit.path.remote.host == self.other(side).outside:
                     data = transmit.data
                     self.later(self.path_s, lambda data=data: self._arrive(side, data))
             while (event := agent.poll_event()) is not None:
@@ -161,11 +175,25 @@ class Mesh:
 
     def _arrive(self, sender: Side, data: bytes) -> None:
         receiver = self.other(sender)
+        if sender.outside not in receiver.sent_to:
+            return
         for agent in list(receiver.agents):
             try:
-                agent.receive(data, Endpoint(sender.host, 51820), receiver.host, self.now)
+                agent.receive(data, Endpoint(sender.outside, 51820), receiver.host, self.now)
             except RemoteProtocolError:
                 continue
+
+    def _gathered(self, side: Side) -> None:
+        """The STUN server's answer."""
+        base, mapped = Endpoint(side.host, 51820), Endpoint(side.outside, 51820)
+        server = Endpoint("203.0.113.1", 3478)
+        candidates = _candidates(side.host)
+        if mapped != base:
+            candidates.append(server_reflexive_candidate(mapped, base, server, 65_535))
+        for agent in side.agents:
+            agent.set_local_candidates(candidates, self.now)
+        mapping = MappingBehaviour.ENDPOINT_INDEPENDENT
+        side.machine.gathered_changed(Gathered(tuple(candidates), True, mapping), self.now)
 
     def _handshake(self) -> None:
         for side in (self.controlling, self.controlled):

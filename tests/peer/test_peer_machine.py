@@ -114,6 +114,26 @@ def test_a_dead_path_is_given_up_and_found_again(mesh: Mesh) -> None:
         assert side.machine.state is State.CONNECTED
 
 
+@pytest.mark.parametrize("moved", [0, 1])
+def test_a_nat_that_changes_its_address_costs_seconds_and_no_path(mesh: Mesh, moved: int) -> None:
+    """Far less than the 30 s after which consent expires."""
+    mesh.run(60.0)
+    side = sides(mesh)[moved]
+    other = mesh.other(side)
+    moved_at = mesh.now
+    mesh.move(side, "198.51.100.77")
+    mesh.run(CONSENT_EXPIRY_S - 10.0)
+    found_at, path = other.paths[-1]
+    assert path.remote.host == "198.51.100.77"
+    assert found_at - moved_at < 12.0
+    for one in sides(mesh):
+        assert one.machine.state is State.CONNECTED
+    mesh.run(60.0)
+    for one in sides(mesh):
+        assert one.machine.state is State.CONNECTED
+    assert other.paths[-1][1].remote.host == "198.51.100.77"
+
+
 def test_lost_consent_does_not_give_up_a_peer_that_wireguard_hears(mesh: Mesh) -> None:
     mesh.run(5.0)
     mesh.is_path_up = False

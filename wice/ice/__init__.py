@@ -14,6 +14,7 @@ from wice.ice.events import (
     PairValidated,
     RemoteCheckReceived,
     SelectedPath,
+    SelectedPathDoubted,
     SelectedPathLost,
     Transmit,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "PairValidated",
     "RemoteCheckReceived",
     "SelectedPath",
+    "SelectedPathDoubted",
     "SelectedPathLost",
     "Timing",
     "Transmit",

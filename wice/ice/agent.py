@@ -25,6 +25,7 @@ from wice.ice.events import (
     PairValidated,
     RemoteCheckReceived,
     SelectedPath,
+    SelectedPathDoubted,
     SelectedPathLost,
     Transmit,
 )
@@ -329,9 +330,11 @@ class Agent:
 
         A better pair that becomes valid later is the business of renomination; it enters here.
         """
-        if not self.controlling or self._is_settled or self._nominating is not None:
+        is_doubted = self._consent is not None and self._consent.is_doubted
+        is_wanted = is_doubted or not self._is_settled
+        if not self.controlling or not is_wanted or self._nominating is not None:
             return
-        valid = [pair for pair in self._list if pair.is_valid(now)]
+        valid = [pair for pair in self._list if pair.is_valid(now) and pair is not self._selected]
         if valid:
             self._nominating = max(valid, key=lambda pair: pair.priority(controlling=True))
             self._nominating.is_retry = False
@@ -362,6 +365,13 @@ class Agent:
                 other.state = State.WAITING
         self._run.restart(now)
 
+    def _doubt_selected(self, selected: Pair) -> None:
+        """Check the other pairs now instead of when consent has expired; nothing is given up."""
+        self._events.append(SelectedPathDoubted(selected.path))
+        for other in self._list:
+            if other is not selected and other.check is None:
+                other.state = State.WAITING
+
     def _keep_consent(self, now: float) -> None:
         pair, consent = self._selected, self._consent
         if pair is None or consent is None:
@@ -369,7 +379,10 @@ class Agent:
         if now >= consent.expires_at:
             self._lose_selected(f"no answer for {self._timing.consent_expiry_s:g} s", now)
         elif consent.is_due(now):
+            was_doubted = consent.is_doubted
             consent.asked(now, pair.rtt_s or 0.0)
+            if consent.is_doubted and not was_doubted:
+                self._doubt_selected(pair)
             # Nominating again tells a controlled side that has lost its path which one to take.
             ask = self._checks.ask(pair, self._role, now, nominating=self.controlling)
             self._transmits.append(ask)

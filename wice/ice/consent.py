@@ -1,8 +1,12 @@
 """Consent to keep sending along the selected pair (RFC 7675)."""
 
 from collections.abc import Callable
+from typing import Final
 
 from wice.ice.timing import Timing
+
+DOUBTED_AFTER: Final = 3
+"""Consent checks in a row without an answer, after which other pairs may take over."""
 
 
 class Consent:
@@ -19,16 +23,24 @@ class Consent:
         self._random_bytes = random_bytes
         self._due_at = self._next_at = self._random_time(now)
         self.expires_at = now + timing.consent_expiry_s
+        self._unanswered = 0
+
+    @property
+    def is_doubted(self) -> bool:
+        """Several checks went out since the last answer: the path may be gone."""
+        return self._unanswered > DOUBTED_AFTER
 
     def is_due(self, now: float) -> bool:
         return now >= self._next_at
 
     def asked(self, now: float, rtt_s: float) -> None:
-        """A check went out on a path of ``rtt_s``."""
+        """A check goes out on a path of ``rtt_s``."""
+        self._unanswered += 1
         self._due_at = self._random_time(now)
         self._next_at = now + max(self._timing.consent_retry_s, 2 * rtt_s)
 
     def answered(self, now: float) -> None:
+        self._unanswered = 0
         self.expires_at = now + self._timing.consent_expiry_s
         self._next_at = self._due_at
 

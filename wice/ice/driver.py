@@ -125,6 +125,11 @@ class IceDriver:
         self._gatherer.set_local_addresses(self._local_addresses(), trio.current_time())
         self._drain_gatherer()
 
+    def query_mappings(self) -> None:
+        """Ask the STUN servers again: a path stopped answering, perhaps since the NAT moved us."""
+        self._gatherer.query_again(trio.current_time())
+        self._drain_gatherer()
+
     def set_stun_servers(self, servers: Sequence[Endpoint]) -> None:
         """Ask these servers and no others from now on."""
         self._gatherer.set_stun_servers(servers, trio.current_time())

@@ -75,6 +75,16 @@ class PairSelected:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectedPathDoubted:
+    """Several consent checks along ``path`` went unanswered.
+
+    It stays selected; the other pairs are checked again, and one that works takes over.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class SelectedPathLost:
     """``path`` gave no valid answer for the time of consent, or its local address went away.
 
@@ -97,6 +107,7 @@ AgentEvent = (
     | RemoteCheckReceived
     | PairValidated
     | PairSelected
+    | SelectedPathDoubted
     | SelectedPathLost
     | ChecksExhausted
 )

@@ -108,6 +108,12 @@ class Gatherer:
                 self._ask(query, now)
             self._queries[server] = query
 
+    def query_again(self, now: float) -> None:
+        """Ask every server that is not being asked: the NAT may have changed its mind."""
+        for query in self._queries.values():
+            if not query.transaction_id:
+                self._ask(query, now)
+
     def awaits(self, transaction_id: bytes) -> bool:
         """Whether a response belongs here."""
         return any(query.transaction_id == transaction_id for query in self._queries.values())

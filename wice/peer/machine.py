@@ -22,6 +22,7 @@ from wice.ice import (
     MappingBehaviour,
     PairSelected,
     PairValidated,
+    SelectedPathDoubted,
     SelectedPathLost,
     format_candidate,
     parse_candidate,
@@ -89,6 +90,11 @@ class WakeAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryMappings:
+    """Ask the STUN servers again: the path stopped answering, our NAT may have moved us."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetPath:
     """Point WireGuard at ``path``."""
 
@@ -103,7 +109,7 @@ class Emit:
     event: Event
 
 
-Effect = Publish | RegisterAgent | UnregisterAgent | WakeAgent | SetPath | Emit
+Effect = Publish | RegisterAgent | UnregisterAgent | WakeAgent | QueryMappings | SetPath | Emit
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +174,8 @@ class PeerMachine:
         self._handshake_at: float | None = None
         self._remote_has_session = False
         self._heard_at: float | None = None
-        self._doubted_until: float | None = None
+        self._unheard_until: float | None = None
+        self._is_path_doubted = False
         self._effects: deque[Effect] = deque()
         self._settle(now)
 
@@ -205,10 +212,13 @@ class PeerMachine:
             case ChecksStarted():
                 self._transition(Stimulus.CHECKS_STARTED, now)
             case PairValidated(path=path, rtt_s=rtt_s):
-                if generation is not self._carrying:
+                if generation is not self._carrying or self._is_path_doubted:
                     self._take_path(generation, path, rtt_s, now)
             case PairSelected(path=path, rtt_s=rtt_s):
                 self._take_path(generation, path, rtt_s, now)
+            case SelectedPathDoubted():
+                self._is_path_doubted = True
+                self._effects.append(QueryMappings())
             case SelectedPathLost():
                 self._path_lost(generation, now)
             case ChecksExhausted():
@@ -241,8 +251,8 @@ class PeerMachine:
         if self._withheld_until is not None and now >= self._withheld_until:
             self._withheld_until = None
             self._point_wireguard()
-        if self._doubted_until is not None and now >= self._doubted_until:
-            self._doubted_until = None
+        if self._unheard_until is not None and now >= self._unheard_until:
+            self._unheard_until = None
             if self._carrying is not None and self._carrying.agent.selected is None:
                 self._path_lost(self._carrying, now)
         self._session.handle_timeout(now)
@@ -251,7 +261,7 @@ class PeerMachine:
     def deadline(self) -> float | None:
         if self.state is State.REMOVED:
             return None
-        deadlines = (self._withheld_until, self._doubted_until, self._session.deadline())
+        deadlines = (self._withheld_until, self._unheard_until, self._session.deadline())
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     @property
@@ -355,6 +365,7 @@ class PeerMachine:
         if generation.remote_session is not None:
             self._session.confirm(generation.local_session, generation.remote_session, now)
         self._carrying = generation
+        self._is_path_doubted = False
         if replaced is not None and replaced is not generation:
             self._drop(replaced)
         is_first = self.path is None
@@ -383,7 +394,7 @@ class PeerMachine:
         if generation is not self._carrying:
             return
         if self._heard_at is not None and now - self._heard_at < LIVE_TRAFFIC_S:
-            self._doubted_until = self._heard_at + LIVE_TRAFFIC_S
+            self._unheard_until = self._heard_at + LIVE_TRAFFIC_S
             return
         # The device keeps sending where it did: a path that may come back beats none.
         self._transition(Stimulus.PATH_LOST, now, detail=str(self.path and self.path.remote))

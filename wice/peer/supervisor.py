@@ -18,6 +18,7 @@ from wice.peer.machine import (
     Gathered,
     PeerMachine,
     Publish,
+    QueryMappings,
     RegisterAgent,
     SetPath,
     UnregisterAgent,
@@ -143,6 +144,8 @@ class InterfaceSupervisor:
                     self._ice.unregister(agent)
                 case WakeAgent(agent=agent):
                     self._ice.wake(agent)
+                case QueryMappings():
+                    self._ice.query_mappings()
                 case SetPath(path=path, persistent_keepalive_s=keepalive_s):
                     self.device.set_path(peer.machine.public_key, path, keepalive_s)
                 case Emit(event=event):
