@@ -10,7 +10,7 @@ from wice.datagram import Endpoint, Path
 from wice.errors import RemoteProtocolError
 from wice.keys import PresharedKey, PrivateKey, PublicKey
 from wice.wireguard.device import PeerConfig, PeerStatus
-from wice.wireguard.peer import (
+from wice.wireguard.shared import (
     HandshakeAbandoned,
     HandshakeCompleted,
     PathRoamed,

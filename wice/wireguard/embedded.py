@@ -11,8 +11,8 @@ from wice.events import Dropped, EventSink
 from wice.keys import PublicKey
 from wice.platform import Platform, Tun
 from wice.wireguard.device import DeviceConfig, PeerConfig, PeerStatus
-from wice.wireguard.peer import HandshakeCompleted, PathRoamed
 from wice.wireguard.port import SharedPort, open_port
+from wice.wireguard.shared import HandshakeCompleted, PathRoamed
 from wice.wireguard.tunnel import MTU_BYTES, Tunnel
 
 

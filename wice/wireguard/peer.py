@@ -1,17 +1,13 @@
 """One peer of a tunnel: its sessions, timers, path and waiting packets (white paper, section 6).
 
-The tunnel finds out whose message it is; everything from there on happens here. ``Shared`` is
-what the peers of one tunnel have in common: the identity in, messages, packets and events out.
+The tunnel finds out whose message it is; everything from there on happens here.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections import deque
 
 from wice.datagram import Path
 from wice.errors import RemoteProtocolError
-from wice.keys import KEY_SIZE, PublicKey
+from wice.keys import KEY_SIZE
 from wice.wireguard import noise
 from wice.wireguard.cookie import CookieJar
 from wice.wireguard.device import PeerConfig, PeerStatus
@@ -23,7 +19,14 @@ from wice.wireguard.messages import (
     CookieReply,
     Response,
 )
-from wice.wireguard.tai64n import Tai64nClock
+from wice.wireguard.shared import (
+    HandshakeAbandoned,
+    HandshakeCompleted,
+    PathRoamed,
+    Pending,
+    Shared,
+    Transmit,
+)
 from wice.wireguard.timers import (
     KEEPALIVE_TIMEOUT_S,
     NEVER,
@@ -31,7 +34,6 @@ from wice.wireguard.timers import (
     REKEY_AFTER_TIME_S,
     REKEY_ATTEMPT_TIME_S,
     REKEY_ON_RECEIVE_AFTER_TIME_S,
-    REKEY_TIMEOUT_JITTER_MAX_S,
     REKEY_TIMEOUT_S,
     Timers,
 )
@@ -45,78 +47,8 @@ STAGED_AGE_MAX_S = REKEY_ATTEMPT_TIME_S
 INITIATION_INTERVAL_MIN_S = 0.02
 """Initiations of one peer that come faster than this are a flood."""
 
-TRANSMITS_MAX = 4_096
-"""Messages that wait to be polled; the driver polls after every call, so it is never reached."""
-
-INDEX_SIZE_BYTES = 4
-
 KEEPALIVE = b""
 """A keepalive is a packet without content."""
-
-
-class Transmit(NamedTuple):
-    """A message to send along ``path``."""
-
-    data: bytes
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeCompleted:
-    """A new session can carry packets. The responder sees it at the initiator's first packet."""
-
-    public_key: PublicKey
-    is_initiator: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeAbandoned:
-    """No answer for REKEY_ATTEMPT_TIME_S: what waited is gone, the next packet tries again."""
-
-    public_key: PublicKey
-
-
-@dataclass(frozen=True, slots=True)
-class PathRoamed:
-    """An authenticated message came from elsewhere: packets go back the way it came."""
-
-    public_key: PublicKey
-    path: Path
-
-
-TunnelEvent = HandshakeCompleted | HandshakeAbandoned | PathRoamed
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """Our initiation that waits for its response."""
-
-    index: int
-    sent: noise.InitiationSent
-
-
-@dataclass
-class Shared:
-    """What the peers of one tunnel have in common."""
-
-    identity: noise.Identity
-    random_bytes: Callable[[int], bytes]
-    clock: Tai64nClock
-    mtu_bytes: int
-    indices: "dict[int, tuple[Peer, Pending | Keypair]]" = field(default_factory=dict)
-    transmits: deque[Transmit] = field(default_factory=lambda: deque(maxlen=TRANSMITS_MAX))
-    events: deque[TunnelEvent] = field(default_factory=lambda: deque(maxlen=TRANSMITS_MAX))
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    def new_index(self) -> int:
-        """An index that no session has, and nobody can guess."""
-        while True:
-            index = int.from_bytes(self.random_bytes(INDEX_SIZE_BYTES), "little")
-            if index not in self.indices:
-                return index
-
-    def jitter_s(self) -> float:
-        return REKEY_TIMEOUT_JITTER_MAX_S * int.from_bytes(self.random_bytes(2), "big") / 65_536
 
 
 class Peer:

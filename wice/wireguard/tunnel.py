@@ -19,7 +19,8 @@ from wice.wireguard.device import PeerConfig, PeerStatus
 from wice.wireguard.keypair import Keypair
 from wice.wireguard.load import AddressRateLimit, LoadMeter
 from wice.wireguard.messages import CookieReply, Initiation, Response
-from wice.wireguard.peer import Peer, Pending, Shared, Transmit, TunnelEvent
+from wice.wireguard.peer import Peer
+from wice.wireguard.shared import Pending, Shared, Transmit, TunnelEvent
 from wice.wireguard.tai64n import Tai64nClock
 from wice.wireguard.timers import NEVER
 
