@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from wice.keys import PresharedKey, PrivateKey
+from wice.wireguard.conf import format_configuration, parse
 
 pytestmark = pytest.mark.root
 
@@ -265,6 +266,19 @@ def test_both_sides_initiate_at_once(rig: Rig) -> None:
         found = re.search(r"= [\d.]+/[\d.]+/([\d.]+)/", output)
         assert "3 received" in output and found is not None, output
         assert float(found.group(1)) < STALL_MS, output
+
+
+def test_wg_and_we_read_each_others_configuration(rig: Rig) -> None:
+    rig.start_theirs(
+        "[Interface]\nPrivateKey = " + PrivateKey(bytes(32)).reveal_base64() + "\n"
+        "ListenPort = 5000\n[Peer]\nPublicKey = " + str(PrivateKey(b"1" * 32).public_key()) + "\n"
+        "PresharedKey = " + PresharedKey(b"2" * 32).reveal_base64() + "\n"
+        "AllowedIPs = 10.0.0.0/8, fd00::/8\nEndpoint = [2001:db8::9]:9\nPersistentKeepalive = 25\n"
+    )
+    shown = rig.wg("showconf", "wg0")
+    rig.wg("setconf", "wg0", "/dev/stdin", stdin=format_configuration(parse(shown)))
+    assert rig.wg("showconf", "wg0") == shown
+    assert len(parse(shown).peers) == 1
 
 
 @pytest.mark.nightly
