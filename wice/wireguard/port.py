@@ -120,7 +120,6 @@ class UdpSocket:
 
     async def wait_sent(self) -> None:
         if len(self._waiting) >= SENDING_DATAGRAMS_HIGH:
-            self._is_sent = trio.Event()
             await self._is_sent.wait()
 
     def put(self, data: bytes, path: Path) -> None:
@@ -140,6 +139,7 @@ class UdpSocket:
                     # No route, no such address, a firewall: the protocols above see the silence.
                     self._dropped[errno.errorcode.get(error.errno or 0, "OSError")] += 1
             self._is_sent.set()
+            self._is_sent = trio.Event()
             self._has_waiting = trio.Event()
             await self._has_waiting.wait()
 
