@@ -1,9 +1,11 @@
 """Install the Debian packages that a list names and this machine lacks; needs root for that."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 
@@ -21,9 +23,20 @@ def missing(packages: list[str]) -> list[str]:
     return [package for package in packages if package not in installed]
 
 
+def for_this_python() -> list[str]:
+    """What Debian splits off from Python and an environment with compiled packages needs."""
+    packages = []
+    if importlib.util.find_spec("ensurepip") is None:
+        packages.append("python3-venv")
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        packages.append("python3-dev")
+    return packages
+
+
 def main() -> int:
     lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
     packages = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+    packages += for_this_python()
     if shutil.which("dpkg-query") is None:
         sys.stderr.write(f"not a Debian system: install what {sys.argv[1]} names yourself\n")
         return 0
@@ -31,7 +44,7 @@ def main() -> int:
     if not needed:
         return 0
     if os.geteuid() != 0:
-        sys.stderr.write(f"missing Debian packages: run as root: apt-get install {' '.join(needed)}\n")
+        sys.stderr.write(f"missing packages: as root, apt-get install {' '.join(needed)}\n")
         return 0
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
