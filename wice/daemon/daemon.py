@@ -66,6 +66,7 @@ async def run_up(
                     DeviceConfig(interface.private_key, interface.listen_port),
                     platform,
                     events,
+                    mtu_bytes=interface.mtu_bytes,
                 )
             )
             platform.configure_link(device.name, link_config(interface))
