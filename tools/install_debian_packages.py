@@ -8,6 +8,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
+UNWANTED_SERVICES = ("coturn",)
+"""Packages whose service nobody here needs: Debian would start it with the installation."""
+
 
 def missing(packages: list[str]) -> list[str]:
     """The packages that dpkg does not know as installed."""
@@ -46,6 +49,9 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.stderr.write(f"missing packages: as root, apt-get install {' '.join(needed)}\n")
         return 0
+    if Path("/run/systemd/system").is_dir():
+        for package in set(needed).intersection(UNWANTED_SERVICES):
+            subprocess.run(["systemctl", "mask", f"{package}.service"], check=False)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *needed]

@@ -4,19 +4,23 @@ Everything hangs together inside the lab: no interface of it is ever in the name
 machine itself, and no route leads from one to the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from sims.lab.namespaces import LabError, Namespace
+from sims.lab.nat import WAN_ADDRESS
 from sims.lab.registry import LABS_DIRECTORY, Registration, clean, namespace_name
 from sims.lab.requirements import missing
-from sims.lab.topology import Node, Role, Topology
+from sims.lab.topology import IPInterface, IpVersions, Node, Role, Topology
 
 HAS_IPV6: Final = Path("/proc/sys/net/ipv6").exists()
-"""This lab speaks IPv4: where the kernel knows IPv6, link-local addresses are kept out too,
-since a bridge would carry them from one public host to another."""
+HAS_BRIDGE_FILTER: Final = Path("/proc/sys/net/bridge").exists()
+_BRIDGE_FILTERS: Final = ("bridge.bridge-nf-call-iptables", "bridge.bridge-nf-call-ip6tables")
+
+_ADDRGENMODE_EUI64: Final = 0
+_ADDRGENMODE_NONE: Final = 1
 
 
 class Lab:
@@ -54,11 +58,13 @@ class Lab:
     def build(self) -> None:
         for name in self.nodes:
             self.namespaces[name] = Namespace()
+        # Interfaces take over what is the default in their namespace when they are made.
         for node in self.nodes.values():
-            _set_sysctls(node, self[node.name])
+            _set_sysctls(node, self[node.name], self.topology.ip)
+        for node in self.nodes.values():
             self[node.name].run(["ip", "-batch", "-"], "\n".join(self._links(node)))
-            if node.ruleset:
-                self[node.name].run(["nft", "-f", "-"], node.ruleset)
+            for ruleset in node.rulesets:
+                self[node.name].run(["nft", "-f", "-"], _definitions(node) + ruleset)
 
     def close(self) -> None:
         for namespace in self.namespaces.values():
@@ -70,20 +76,22 @@ class Lab:
         if node.bridge:
             bridge = node.bridge.name
             yield f"link add {bridge} type bridge"
-            for address in node.bridge.addresses:
-                yield f"address add {address} dev {bridge}"
+            yield from _add_addresses(bridge, node.bridge.addresses)
             yield f"link set {bridge} up"
             for child in self._children(node):
                 assert child.uplink is not None
                 end = f"name {child.uplink.interface} netns {self[child.name].path}"
                 yield f"link add {child.name} type veth peer {end}"
                 yield f"link set {child.name} master {bridge} up"
+                if node.bridge.is_isolating:
+                    yield f"link set {child.name} type bridge_slave isolated on"
         if node.uplink:
-            if HAS_IPV6:
-                yield f"link set {node.uplink.interface} addrgenmode none"
-            yield f"address add {node.uplink.address} dev {node.uplink.interface}"
+            yield from _add_addresses(node.uplink.interface, node.uplink.addresses)
             yield f"link set {node.uplink.interface} up"
-            yield f"route add default via {node.uplink.gateway}"
+            for gateway in node.uplink.gateways:
+                yield f"route add default via {gateway}"
+        for route in node.routes:
+            yield f"route add {route.network} via {route.gateway}"
 
     def _children(self, parent: Node) -> Iterator[Node]:
         for node in self.nodes.values():
@@ -113,7 +121,24 @@ def open_lab(topology: Topology, labs: Path = LABS_DIRECTORY) -> Iterator[Lab]:
             registration.remove()
 
 
-def _set_sysctls(node: Node, namespace: Namespace) -> None:
+def _add_addresses(interface: str, addresses: Sequence[IPInterface]) -> Iterator[str]:
+    for address in addresses:
+        # Nobody else has it, and a second of looking for one that does is not waited for.
+        unchecked = " nodad" if address.version == 6 else ""
+        yield f"address add {address} dev {interface}{unchecked}"
+
+
+def _definitions(node: Node) -> str:
+    """What a ruleset may refer to."""
+    assert node.uplink is not None
+    return "".join(
+        f"define {WAN_ADDRESS} = {address.ip}\n"
+        for address in node.uplink.addresses
+        if address.version == 4
+    )
+
+
+def _set_sysctls(node: Node, namespace: Namespace, ip: IpVersions) -> None:
     """Settle what a new namespace may have inherited from the machine."""
     settings = {
         "ipv4.ip_forward": int(node.forwards),
@@ -127,6 +152,22 @@ def _set_sysctls(node: Node, namespace: Namespace) -> None:
         "ipv4.conf.default.accept_redirects": 0,
     }
     if HAS_IPV6:
-        settings["ipv6.conf.default.addr_gen_mode"] = 1
+        has_ipv6 = 6 in ip.versions
+        settings |= {
+            # Without IPv6 not even link-local addresses: a bridge would carry them.
+            "ipv6.conf.default.addr_gen_mode": _ADDRGENMODE_EUI64
+            if has_ipv6
+            else _ADDRGENMODE_NONE,
+            "ipv6.conf.all.forwarding": int(node.forwards and has_ipv6),
+            "ipv6.conf.all.accept_dad": 0,
+            "ipv6.conf.default.accept_dad": 0,
+            "ipv6.conf.default.accept_ra": 0,
+            "ipv6.conf.all.accept_redirects": 0,
+            "ipv6.conf.default.accept_redirects": 0,
+        }
+    if HAS_BRIDGE_FILTER:
+        # A switch is no firewall: what a router turns round would be filtered twice, and forwarded
+        # by the switch past the router.
+        settings |= dict.fromkeys(_BRIDGE_FILTERS, 0)
     for name, value in settings.items():
         namespace.set_sysctl(name, value)

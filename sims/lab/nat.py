@@ -6,40 +6,39 @@ entry in ``NAT_KINDS`` and nothing else.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 WAN: Final = "wan"
 """A router's interface towards the internet."""
 LAN: Final = "lan"
 """A router's bridge towards its home."""
+WAN_ADDRESS: Final = "wan_address"
+"""A ruleset may refer to the router's IPv4 address on ``WAN`` as ``$wan_address``."""
+
+MAPPINGS_MAX: Final = 4_096
+MAPPING_TIMEOUT_S: Final = 300
+"""RFC 4787 REQ-5 recommends 5 minutes; outbound packets start it anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nat:
-    """A kind of NAT.
+class Mapping(IntEnum):
+    """When two destinations see one socket at the same public port (RFC 4787 section 4.1)."""
 
-    routers: one nftables ruleset for each router between a host and the internet, innermost
-    first, on the interfaces ``WAN`` and ``LAN``; none means that hosts have public addresses.
-    """
-
-    kind: str
-    description: str
-    routers: tuple[str, ...]
+    ENDPOINT_INDEPENDENT = 0
+    ADDRESS_AND_PORT_DEPENDENT = 1
 
 
-# The input rule is what makes a punch work. A packet that reaches the router unasked would
-# otherwise leave a conntrack entry on the port the home is about to use, and the masquerade
-# would have to give the home another one than the one its peer was told.
-PORT_RESTRICTED_RULES: Final = f"""
-table ip wice_nat {{
-    chain postrouting {{
-        type nat hook postrouting priority srcnat; policy accept;
-        oifname "{WAN}" masquerade
-    }}
-    chain input {{
-        type filter hook input priority filter; policy accept;
-        iifname "{WAN}" ct state new drop
-    }}
+class Filtering(IntEnum):
+    """Who may send to a mapped port: anyone, contacted addresses, contacted sockets (section 5)."""
+
+    ENDPOINT_INDEPENDENT = 0
+    ADDRESS_DEPENDENT = 1
+    ADDRESS_AND_PORT_DEPENDENT = 2
+
+
+# IPv6 is not translated: each router is a stateful firewall (RFC 6092).
+FIREWALL_RULES: Final = f"""
+table ip6 wice_firewall {{
     chain forward {{
         type filter hook forward priority filter; policy drop;
         iifname "{LAN}" oifname "{WAN}" accept
@@ -48,15 +47,175 @@ table ip wice_nat {{
 }}
 """
 
+
+@dataclass(frozen=True, slots=True)
+class Nat:
+    """A kind of NAT.
+
+    routers: one nftables ruleset for each router between a host and the internet, innermost
+    first, on the interfaces ``WAN`` and ``LAN``; none means that hosts have public addresses.
+    firewall: what each router does to IPv6. mapping, filtering, passes_udp: what the whole stack
+    claims to be. is_shared: homes of this kind are behind one router, which hairpins, and cannot
+    reach each other on its inside.
+    """
+
+    kind: str
+    description: str
+    routers: tuple[str, ...]
+    firewall: str = FIREWALL_RULES
+    mapping: Mapping = Mapping.ENDPOINT_INDEPENDENT
+    filtering: Filtering = Filtering.ADDRESS_AND_PORT_DEPENDENT
+    passes_udp: bool = True
+    is_shared: bool = False
+
+
+# The input rule is what makes a punch work. A packet that reaches the router unasked would
+# otherwise leave a conntrack entry on the port the home is about to use, and the masquerade
+# would have to give the home another one than the one its peer was told.
+_INPUT: Final = f"""
+    chain input {{
+        type filter hook input priority filter; policy accept;
+        iifname "{WAN}" ct state new drop
+    }}
+"""
+
+
+def _restricted(masquerade: str, first: str = "") -> str:
+    """Conntrack alone: it filters by address and port.
+
+    first: a rule that goes before what a home may send.
+    """
+    return f"""
+table ip wice_nat {{
+    chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname "{WAN}" {masquerade}
+    }}
+    {_INPUT}
+    chain forward {{
+        type filter hook forward priority filter; policy drop;
+        {first}
+        iifname "{LAN}" oifname "{WAN}" accept
+        iifname "{WAN}" ct state established,related accept
+    }}
+}}
+"""
+
+
+def _open(admits: str, *, hairpins: bool = False) -> str:
+    """Filter more loosely than conntrack does: packets it knows nothing of are let in by a map.
+
+    What leaves is looked at after its translation: ``mapped`` says whose a public UDP port is,
+    ``contacted`` to whom it has sent. admits: what of a packet from outside has to be in
+    ``contacted``. hairpins: a packet from inside to a public port is turned round, and comes from
+    a public port itself (RFC 4787 REQ-9).
+    """
+    lookup = "dnat ip to udp dport map @mapped"
+    turn = come_from = ""
+    if hairpins:
+        turn = f'iifname "{LAN}" ip daddr ${WAN_ADDRESS} meta l4proto udp {lookup}'
+        come_from = f'iifname "{LAN}" oifname "{LAN}" ct status dnat snat to ${WAN_ADDRESS}'
+    return f"""
+table ip wice_nat {{
+    map mapped {{
+        type inet_service : ipv4_addr . inet_service
+        flags dynamic,timeout; timeout {MAPPING_TIMEOUT_S}s; size {MAPPINGS_MAX}
+    }}
+    set contacted {{
+        type inet_service . ipv4_addr
+        flags dynamic,timeout; timeout {MAPPING_TIMEOUT_S}s; size {MAPPINGS_MAX}
+    }}
+    chain prerouting {{
+        type nat hook prerouting priority dstnat; policy accept;
+        iifname "{WAN}" meta l4proto udp {admits} {lookup}
+        {turn}
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname "{WAN}" masquerade
+        {come_from}
+    }}
+    chain learn {{
+        type filter hook postrouting priority srcnat + 1; policy accept;
+        oifname "{WAN}" meta l4proto udp update @contacted {{ udp sport . ip daddr }}
+        oifname "{WAN}" meta l4proto udp ct direction original \\
+            update @mapped {{ udp sport : ct original ip saddr . ct original proto-src }}
+    }}
+    {_INPUT}
+    chain forward {{
+        type filter hook forward priority filter; policy drop;
+        iifname "{LAN}" oifname "{WAN}" accept
+        ct state established,related accept
+        ct status dnat accept
+    }}
+}}
+"""
+
+
+PORT_RESTRICTED_RULES: Final = _restricted("masquerade")
+SYMMETRIC_RULES: Final = _restricted("masquerade random")
+UDP_BLOCKED_RULES: Final = _restricted("masquerade", "meta l4proto udp drop")
+FULL_CONE_RULES: Final = _open("")
+ADDRESS_RESTRICTED_RULES: Final = _open("udp dport . ip saddr @contacted")
+HAIRPIN_RULES: Final = _open("", hairpins=True)
+
+UDP_BLOCKED_FIREWALL: Final = FIREWALL_RULES.replace(
+    f'iifname "{LAN}" oifname', f'meta l4proto udp drop\n        iifname "{LAN}" oifname'
+)
+
 NAT_KINDS: Final = {
     nat.kind: nat
     for nat in (
-        Nat("none", "no NAT: the host has a public address", ()),
+        Nat(
+            "none",
+            "no NAT: the host has a public address",
+            (),
+            filtering=Filtering.ENDPOINT_INDEPENDENT,
+        ),
+        Nat(
+            "full-cone",
+            "endpoint-independent mapping that preserves the port, endpoint-independent filtering",
+            (FULL_CONE_RULES,),
+            filtering=Filtering.ENDPOINT_INDEPENDENT,
+        ),
+        Nat(
+            "address-restricted",
+            "endpoint-independent mapping that preserves the port, address-dependent filtering",
+            (ADDRESS_RESTRICTED_RULES,),
+            filtering=Filtering.ADDRESS_DEPENDENT,
+        ),
         Nat(
             "port-restricted",
             "endpoint-independent mapping that preserves the port, "
             "address-and-port-dependent filtering",
             (PORT_RESTRICTED_RULES,),
+        ),
+        Nat(
+            "symmetric",
+            "address-and-port-dependent mapping to random ports, "
+            "address-and-port-dependent filtering",
+            (SYMMETRIC_RULES,),
+            mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT,
+        ),
+        Nat(
+            "cgnat",
+            "a port-restricted NAT at home behind a port-restricted NAT of the carrier",
+            (PORT_RESTRICTED_RULES, PORT_RESTRICTED_RULES),
+        ),
+        Nat(
+            "hairpin",
+            "a full cone that turns packets round to homes behind the same NAT, "
+            "which cannot reach each other otherwise",
+            (HAIRPIN_RULES,),
+            filtering=Filtering.ENDPOINT_INDEPENDENT,
+            is_shared=True,
+        ),
+        Nat(
+            "udp-blocked",
+            "a NAT that lets no UDP through",
+            (UDP_BLOCKED_RULES,),
+            firewall=UDP_BLOCKED_FIREWALL,
+            passes_udp=False,
         ),
     )
 }

@@ -3,13 +3,14 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from sims.lab.lab import Lab
+from sims.lab.lab import Lab, open_lab
 from sims.lab.namespaces import LabError
 from sims.lab.nat import NAT_KINDS, PORT_RESTRICTED_RULES, WAN, Nat
-from sims.lab.topology import CORE
+from sims.lab.topology import CORE, Site, Topology
 
 pytestmark = pytest.mark.root
 
@@ -166,7 +167,7 @@ def test_a_neighbour_who_routes_straight_into_a_home_gets_nothing_in(
 ) -> None:
     home = lab.nodes["alice"]
     assert home.uplink is not None
-    route = [str(home.uplink.address.network), "via", str(home.public_address)]
+    route = [str(home.uplink.addresses[0].network), "via", str(home.public_address)]
     lab["carol"].run(["ip", "route", "add", *route])
     alice = open_socket(lab, "alice", INSIDE_PORT)
     carol = open_socket(lab, "carol", 5000)
@@ -185,3 +186,23 @@ def test_every_kind_of_nat_says_what_it_is() -> None:
     for kind, nat in NAT_KINDS.items():
         assert nat.kind == kind
         assert nat.description
+
+
+def test_neighbours_meet_only_where_their_nat_turns_packets_round(
+    labs: Path, open_socket: OpenSocket
+) -> None:
+    site = Site("office", NAT_KINDS["hairpin"], ("alice", "bob"))
+    with open_lab(Topology((site,)), labs) as lab:
+        server = open_socket(lab, "bootstrap", 3478)
+        mapped = {}
+        sockets = {name: open_socket(lab, name, INSIDE_PORT) for name in ("alice", "bob")}
+        for name, inside in sockets.items():
+            inside.sendto(b"who am I?", public(lab, "bootstrap", 3478))
+            _, mapped[name] = server.recvfrom(100)
+        assert mapped["alice"] != mapped["bob"]
+
+        sockets["alice"].sendto(b"straight", (str(lab.nodes["bob"].address), INSIDE_PORT))
+        sockets["alice"].sendto(b"round", mapped["bob"])
+        assert sockets["bob"].recvfrom(100) == (b"round", mapped["alice"])
+        sockets["bob"].sendto(b"and back", mapped["alice"])
+        assert sockets["alice"].recvfrom(100) == (b"and back", mapped["bob"])

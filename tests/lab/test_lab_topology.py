@@ -66,7 +66,7 @@ def test_bad_topologies_are_refused(sites: tuple[Site, ...]) -> None:
 
 def test_a_site_is_bounded() -> None:
     with pytest.raises(ValueError):
-        Site("alice", NONE, tuple(f"host{number}" for number in range(9)))
+        Site("alice", NONE, tuple(f"host{number}" for number in range(17)))
 
 
 async def test_progress_counts_from_the_start_of_the_daemons() -> None:
