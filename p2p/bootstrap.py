@@ -1,7 +1,5 @@
 """The role of a public node: it stores records, keeps watches and is an anchor."""
 
-from collections.abc import Sequence
-
 import trio
 
 from p2p.anchors import ANCHOR_PROTOCOL, AnchorServer
@@ -9,13 +7,12 @@ from p2p.dht import KAD_PROTOCOL, CountFault, KadClient, KadServer
 from p2p.host import Host
 from p2p.kad import RecordStore, RoutingTable
 from p2p.records import VerifiedRecord
+from p2p.signal import Signal
 from p2p.watches import WATCH_PROTOCOL, WatchServer
 from wice.platform import Platform
 
 REFRESH_S = 600.0
 """How often a server looks for the servers near it, and tells them of itself."""
-FIRST_REFRESHES_S: Sequence[float] = (0.0, 1.0, 5.0, 30.0)
-"""Sooner at first, while the others may be starting as well."""
 EXPIRE_S = 600.0
 
 
@@ -39,16 +36,16 @@ class BootstrapRole:
         host.serve(WATCH_PROTOCOL, self.watches.serve)
         host.serve(ANCHOR_PROTOCOL, self.anchor.serve)
 
-    async def run(self, dht: KadClient) -> None:
+    async def run(self, dht: KadClient, connected: Signal) -> None:
+        """Keep the table of servers and the store; ``connected``: a known server is there."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._kad.run)
             nursery.start_soon(self._expire)
-            for wait_s in FIRST_REFRESHES_S:
-                await trio.sleep(wait_s)
-                await dht.refresh()
             while True:
-                await trio.sleep(REFRESH_S)
+                seen = connected.count
                 await dht.refresh()
+                with trio.move_on_after(REFRESH_S):
+                    await connected.wait_beyond(seen)
 
     async def _expire(self) -> None:
         while True:

@@ -110,7 +110,7 @@ class OverlayNode:
             nursery.start_soon(self.connections.run)
             nursery.start_soon(self._watch_network)
             if self.bootstrap is not None:
-                nursery.start_soon(self.bootstrap.run, self.dht)
+                nursery.start_soon(self.bootstrap.run, self.dht, self.connections.changed)
             else:
                 nursery.start_soon(self.publisher.run)
                 nursery.start_soon(self.resolver.run, self.connections.changed)

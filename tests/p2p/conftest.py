@@ -18,11 +18,14 @@ from p2p.host import Host, open_host
 from p2p.identity import Identity, peer_id_of
 from p2p.section import NodeAddress, TcpAddress
 from p2p.streams import FrameStream, StreamClosedError
+from wice.errors import SignalingUnavailableError
 from wice.events import Dropped, Event
-from wice.keys import LocalKeyHolder, PrivateKey
+from wice.keys import LocalKeyHolder, PrivateKey, PublicKey
 from wice.platform import NetworkInterface
 
 LOOPBACK = "127.0.0.1"
+PATIENCE_S = 30.0
+"""A test that waits longer for one thing hangs."""
 
 
 class Sink:
@@ -45,8 +48,9 @@ class Sink:
         return [event.reason for event in self.events if isinstance(event, Dropped)]
 
     async def wait_for(self, kind: type[Event], count: int = 1) -> list[Event]:
-        while len(found := self.of(kind)) < count:
-            await self._arrived.wait()
+        with trio.fail_after(PATIENCE_S):
+            while len(found := self.of(kind)) < count:
+                await self._arrived.wait()
         return found
 
 
@@ -90,8 +94,9 @@ class Stranger:
         """Send one message and fill ``answer``; None where the stream was closed on us."""
         stream = await self.open(protocol)
         try:
-            await stream.send(request.SerializeToString())
-            answer.ParseFromString(await stream.receive())
+            with trio.fail_after(PATIENCE_S):
+                await stream.send(request.SerializeToString())
+                answer.ParseFromString(await stream.receive())
         except StreamClosedError:
             return None
         finally:
@@ -116,8 +121,22 @@ class Overlay:
 
     async def eventually(self, condition: Callable[[], bool]) -> None:
         """Wait for what has no event."""
-        while not condition():  # noqa: ASYNC110
-            await trio.sleep(0.02)
+        with trio.fail_after(PATIENCE_S):
+            while not condition():  # noqa: ASYNC110
+                await trio.sleep(0.02)
+
+    async def send(
+        self, transport: OverlayTransport, recipient: PublicKey, envelope: bytes
+    ) -> None:
+        """Send as the session layer does: again until it is taken."""
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                try:
+                    await transport.send(recipient, envelope)
+                except SignalingUnavailableError:
+                    await trio.sleep(0.1)
+                else:
+                    return
 
     def make_sink(self) -> Sink:
         return Sink()

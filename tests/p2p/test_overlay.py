@@ -3,15 +3,19 @@
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import base58
 import pytest
 import trio
 
+from p2p import anchors as anchors_module
 from p2p import backend as backend_module
 from p2p import inboxes as inboxes_module
-from p2p.section import check_peer_id
+from p2p.anchors import AnchorServer
+from p2p.host import Host
+from p2p.section import TcpAddress, check_peer_id
+from p2p.watches import WatchServer
 from wice.errors import (
     ConfigError,
     SignalingClosedError,
@@ -25,7 +29,7 @@ from wice.events import (
     PeerFound,
     PresencePublished,
 )
-from wice.keys import KeyHolder, PublicKey
+from wice.keys import KeyHolder
 
 if TYPE_CHECKING:
     from p2p.backend import OverlayTransport
@@ -39,23 +43,6 @@ async def bootstrap(
     overlay.place_bootstrap("bootstrap", free_port())
     async with overlay.open_bootstrap("bootstrap") as transport:
         yield transport
-
-
-@pytest.fixture(autouse=True)
-async def _patience() -> AsyncIterator[None]:
-    with trio.fail_after(60):
-        yield
-
-
-async def send(transport: "OverlayTransport", recipient: PublicKey, envelope: bytes) -> None:
-    """Send as the session layer does: again until it is taken."""
-    while True:
-        try:
-            await transport.send(recipient, envelope)
-        except SignalingUnavailableError:
-            await trio.sleep(0.1)
-        else:
-            return
 
 
 async def test_a_peer_says_when_it_joins_publishes_finds_and_delivers(
@@ -73,7 +60,7 @@ async def test_a_peer_says_when_it_joins_publishes_finds_and_delivers(
         published = await sink.wait_for(PresencePublished, 2)
         assert {event.as_json()["replicas"] for event in published} == {1}
         assert len({event.as_json()["epoch"] for event in published}) == 2
-        await send(a, theirs.public_key, b"hello")
+        await overlay.send(a, theirs.public_key, b"hello")
         assert await inbox.receive() == b"hello"
         assert sink.of(PeerFound)[0].as_json()["peer"] == str(theirs.public_key)
         (delivered,) = sink.of(EnvelopeDelivered)
@@ -143,14 +130,14 @@ async def test_a_bootstrap_node_restarted_from_its_state_is_rejoined(
     ):
         async with overlay.open_bootstrap("bootstrap") as first:
             peer_id = first.status()["peer_id"]
-            await send(a, theirs.public_key, b"before")
+            await overlay.send(a, theirs.public_key, b"before")
         await sink.wait_for(OverlayLost)
         with pytest.raises(SignalingUnavailableError):
             await a.send(theirs.public_key, b"while it is away")
         async with overlay.open_bootstrap("bootstrap") as again:
             assert again.status()["peer_id"] == peer_id
             await sink.wait_for(OverlayJoined, 2)
-            await send(a, theirs.public_key, b"after")
+            await overlay.send(a, theirs.public_key, b"after")
         assert await inbox.receive() == b"before"
         assert await inbox.receive() == b"after"
 
@@ -170,11 +157,65 @@ async def test_one_of_two_bootstrap_nodes_may_die(
         async with overlay.open_bootstrap("first"):
             await overlay.eventually(lambda: len(a.status()["connections"]) == 2)
             await overlay.eventually(lambda: set(b.status()["published"].values()) == {2})
-            await send(a, theirs.public_key, b"with both")
+            await overlay.send(a, theirs.public_key, b"with both")
         await a.send(theirs.public_key, b"with one, at the first attempt")
         assert await inbox.receive() == b"with both"
         assert await inbox.receive() == b"with one, at the first attempt"
         await overlay.eventually(lambda: len(b.status()["anchors"]) == 1)
+
+
+async def test_what_is_known_gives_way_to_what_is_so(
+    overlay: "Overlay", free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipient moved to another anchor, and no watch told: it is looked up afresh."""
+    overlay.place_bootstrap("first", free_port())
+    overlay.place_bootstrap("second", free_port())
+    theirs = overlay.make_holder()
+    async with (
+        overlay.open_bootstrap("first"),
+        overlay.open_bootstrap("second"),
+        overlay.open_peer("a") as a,
+    ):
+        async with (
+            overlay.open_peer("b", bootstrap=overlay.bootstrap[:1]) as b,
+            b.subscribe(theirs),
+        ):
+            await overlay.send(a, theirs.public_key, b"over the first")
+        monkeypatch.setattr(WatchServer, "stored", lambda *_: None)
+        async with (
+            overlay.open_peer("b", bootstrap=overlay.bootstrap[1:]) as b,
+            b.subscribe(theirs) as inbox,
+        ):
+            await overlay.eventually(lambda: len(b.status()["published"]) == 2)
+            await a.send(theirs.public_key, b"over the second")
+            assert await inbox.receive() == b"over the second"
+
+
+async def test_a_connection_on_which_nobody_answers_is_dialled_anew(
+    overlay: "Overlay",
+    bootstrap: "OverlayTransport",
+    sink: "Sink",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(anchors_module, "PING_INTERVAL_S", 0.1)
+    monkeypatch.setattr(anchors_module, "PING_TIMEOUT_S", 0.2)
+    take = AnchorServer._take
+
+    async def take_no_pings(server: AnchorServer, message: Any, subscriber: Any) -> None:
+        if message.WhichOneof("kind") != "ping":
+            await take(server, message, subscriber)
+
+    async with overlay.open_peer("a", sink=sink) as a:
+        await sink.wait_for(OverlayJoined)
+        assert a._node is not None
+        (connection,) = a._node.host._swarm.get_connections()
+        await trio.sleep(0.5)
+        assert not connection.is_closed, "pings are answered"
+        monkeypatch.setattr(AnchorServer, "_take", take_no_pings)
+        await sink.wait_for(OverlayLost)
+        await sink.wait_for(OverlayJoined, 2)
+        assert connection.is_closed
+        assert a.status()["unreachable"] == {}
 
 
 async def test_a_peer_with_a_public_address_is_reached_directly(
@@ -188,7 +229,7 @@ async def test_a_peer_with_a_public_address_is_reached_directly(
         overlay.open_peer("b", **public) as b,
         b.subscribe(theirs) as inbox,
     ):
-        await send(a, theirs.public_key, b"hello")
+        await overlay.send(a, theirs.public_key, b"hello")
         assert await inbox.receive() == b"hello"
         assert [event.as_json()["way"] for event in sink.of(EnvelopeDelivered)] == ["stream"]
         # A client that listens is still no server of the DHT.
@@ -197,26 +238,41 @@ async def test_a_peer_with_a_public_address_is_reached_directly(
 
 
 async def test_servers_get_to_know_each_other_and_only_where_they_answer(
-    overlay: "Overlay", free_port: Callable[[], int]
+    overlay: "Overlay", free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlay.place_bootstrap("first", free_port())
-    async with overlay.open_bootstrap("first") as first:
-        section = {"listen": [f"/ip4/127.0.0.1/tcp/{free_port()}"]}
-        lying = {**section, "announce": [f"/ip4/127.0.0.1/tcp/{free_port()}"]}
-        elsewhere = {
-            "listen": [f"/ip4/127.0.0.1/tcp/{free_port()}"],
-            "announce": ["/ip4/192.0.2.1/tcp/4001"],
-        }
+    dialled: list[str] = []
+    verify = Host.verify_address
+
+    async def spy(host: Host, peer_id: str, address: TcpAddress) -> bool:
+        dialled.append(str(address))
+        return await verify(host, peer_id, address)
+
+    monkeypatch.setattr(Host, "verify_address", spy)
+
+    def listening() -> dict[str, list[str]]:
+        return {"listen": [f"/ip4/127.0.0.1/tcp/{free_port()}"]}
+
+    nobody = [f"/ip4/127.0.0.1/tcp/{free_port()}"]
+    async with (
+        overlay.open_bootstrap("first") as first,
+        overlay.open_bootstrap("lying", **listening(), announce=nobody) as lying,
+        overlay.open_bootstrap(
+            "elsewhere", **listening(), announce=["/ip4/192.0.2.1/tcp/4001"]
+        ) as elsewhere,
+    ):
         assert first._node is not None
         table = first._node._table
-        async with overlay.open_bootstrap("lying", **lying) as liar:
-            await overlay.eventually(lambda: bool(liar.status()["connections"]))
-            async with overlay.open_bootstrap("elsewhere", **elsewhere) as other:
-                await overlay.eventually(lambda: bool(other.status()["connections"]))
-        async with overlay.open_bootstrap("second", **section) as second:
+        for liar in (lying, elsewhere):
+            await overlay.eventually(lambda liar=liar: bool(liar.status()["connections"]))
+            assert liar._node is not None
+            await liar._node.dht.refresh()
+        async with overlay.open_bootstrap("second", **listening()) as second:
             await overlay.eventually(lambda: second.status()["peer_id"] in table)
-            assert liar.status()["peer_id"] not in table
-            assert other.status()["peer_id"] not in table
+            assert lying.status()["peer_id"] not in table
+            assert elsewhere.status()["peer_id"] not in table
+    assert nobody[0] in dialled, "it was asked"
+    assert "/ip4/192.0.2.1/tcp/4001" not in dialled, "nobody is dialled at another's address"
 
 
 async def test_a_host_that_dies_is_started_again(
@@ -232,12 +288,12 @@ async def test_a_host_that_dies_is_started_again(
         overlay.open_peer("b") as b,
         b.subscribe(theirs) as inbox,
     ):
-        await send(a, theirs.public_key, b"before")
+        await overlay.send(a, theirs.public_key, b"before")
         for transport in (a, b, bootstrap):
             assert transport._node is not None
             transport._node.host._swarm.manager.run_task(die)
         await sink.wait_for(OverlayLost)
-        await send(a, theirs.public_key, b"after")
+        await overlay.send(a, theirs.public_key, b"after")
         assert [await inbox.receive(), await inbox.receive()] == [b"before", b"after"]
         assert [t.status()["restarts"] for t in (a, b, bootstrap)] == [1, 1, 1]
         assert "the host died: OSError" in sink.dropped
@@ -271,7 +327,7 @@ async def test_a_full_inbox_refuses_and_says_so(
         b.subscribe(theirs) as inbox,
     ):
         for _ in range(3):
-            await send(a, theirs.public_key, b"as many as fit")
+            await overlay.send(a, theirs.public_key, b"as many as fit")
         with pytest.raises(SignalingUnavailableError):
             await a.send(theirs.public_key, b"one too many")
         await inbox.receive()

@@ -17,7 +17,6 @@ from p2p.envelopes import ENVELOPE_PROTOCOL
 from p2p.frames import encode_frame
 from p2p.guards import STREAMS_PER_CONNECTION_MAX
 from p2p.identity import Identity
-from p2p.inboxes import Inboxes
 from p2p.records import (
     SUBSCRIPTION_LIFETIME_MAX_S,
     Node,
@@ -29,7 +28,7 @@ from p2p.section import check_peer_id
 from p2p.streams import StreamClosedError
 from p2p.watches import WATCH_PROTOCOL
 from wice.errors import RemoteProtocolError, SignalingUnavailableError
-from wice.keys import CommunitySecret, EpochSigner, KeyHolder, PublicKey, epoch_at
+from wice.keys import CommunitySecret, EpochSigner, KeyHolder, epoch_at
 from wice.proto.overlay_pb2 import (
     AnchorMessage,
     EnvelopeMessage,
@@ -65,22 +64,6 @@ async def bootstrap(
         yield transport
 
 
-@pytest.fixture(autouse=True)
-async def _patience() -> AsyncIterator[None]:
-    with trio.fail_after(60):
-        yield
-
-
-async def deliver(a: "OverlayTransport", recipient: PublicKey, envelope: bytes) -> None:
-    while True:
-        try:
-            await a.send(recipient, envelope)
-        except SignalingUnavailableError:
-            await trio.sleep(0.1)
-        else:
-            return
-
-
 def make_signer(holder: KeyHolder, now_wall: float) -> EpochSigner:
     return EpochSigner(holder, HARBOUR, epoch_at(now_wall), os.urandom)
 
@@ -95,7 +78,7 @@ async def test_garbage_hurts_nobody_else(
         overlay.open_peer("b") as b,
         b.subscribe(theirs) as inbox,
     ):
-        await deliver(a, theirs.public_key, b"before")
+        await overlay.send(a, theirs.public_key, b"before")
         for garbage in GARBAGE:
             async with overlay.open_stranger(overlay.bootstrap[0]) as stranger:
                 stream = await stranger.open(protocol)
@@ -135,7 +118,7 @@ async def test_garbage_on_meshsub_hurts_nobody_else(
             with pytest.raises(StreamClosedError):
                 while True:
                     await stream.receive()
-        await deliver(a, theirs.public_key, b"hello")
+        await overlay.send(a, theirs.public_key, b"hello")
         assert await inbox.receive() == b"hello"
     assert "stream handler: DecodeError" in sink.dropped
     assert bootstrap.restarts == 0
@@ -216,9 +199,9 @@ async def test_an_anchor_that_loses_envelopes_is_no_delivery(
     overlay: "Overlay", bootstrap: "OverlayTransport", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the recipient's acknowledgement counts, not the anchor's goodwill."""
-    monkeypatch.setattr(Inboxes, "deliver", lambda *_: False)
     theirs = overlay.make_holder()
     async with overlay.open_peer("a") as a, overlay.open_peer("b") as b, b.subscribe(theirs):
+        monkeypatch.setattr(b._state.inboxes, "deliver", lambda *_: False)
         await overlay.eventually(lambda: bool(b.status()["published"]))
         with pytest.raises(SignalingUnavailableError):
             await a.send(theirs.public_key, b"hello")
@@ -249,6 +232,39 @@ async def test_the_same_envelope_twice_is_delivered_once(
         assert [inbox.receive_nowait(), inbox.receive_nowait()] == [b"hello", b"hello"]
         with pytest.raises(trio.WouldBlock):
             inbox.receive_nowait()
+
+
+async def test_a_watch_tells_what_is_there_and_what_comes(
+    overlay: "Overlay", bootstrap: "OverlayTransport"
+) -> None:
+    now_wall = overlay.platform.wall_time()
+    signer = make_signer(overlay.make_holder(), now_wall)
+    key = signer.blinded_key.dht_key()
+    presence = Presence(Node(b"peer", ()))
+    records = [
+        build_record(signer, presence, now_wall=now_wall + i, random_bytes=os.urandom)
+        for i in range(3)
+    ]
+
+    def put(record: bytes) -> KadMessage:
+        value = KadRecord(key=key, value=record)
+        return KadMessage(type=KadMessage.PUT_VALUE, key=key, record=value)
+
+    async with overlay.open_stranger(overlay.bootstrap[0]) as stranger:
+        await stranger.ask(KAD_PROTOCOL, put(records[0]), KadMessage())
+        stream = await stranger.open(WATCH_PROTOCOL)
+        watch = WatchRequest.Watch(key=key, lifetime_s=60)
+        await stream.send(WatchRequest(watches=[watch]).SerializeToString())
+        with trio.fail_after(30):
+            event = WatchEvent.FromString(await stream.receive())
+        assert event.record.value == records[0]
+        await stranger.ask(KAD_PROTOCOL, put(records[1]), KadMessage())
+        with trio.fail_after(30):
+            event = WatchEvent.FromString(await stream.receive())
+        assert event.record.value == records[1]
+        watch.lifetime_s = 0
+        await stream.send(WatchRequest(watches=[watch]).SerializeToString())
+        await overlay.eventually(lambda: bootstrap.status()["watches"] == 0)
 
 
 async def test_what_is_held_for_strangers_is_bounded(
