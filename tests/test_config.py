@@ -93,6 +93,10 @@ MISTAKES = [
     (GOOD.replace("stun:198", "http:198"), "ice.stun[0]", "stun"),
     (GOOD.replace("interfaces.wg0", '"interfaces"."no good"'), "no good", "letters"),
     (GOOD + "=", "wice.toml", "TOML"),
+    (GOOD + "x = " + "9" * 5_000, "wice.toml", "too long"),
+    (GOOD + "x = " + "[" * 5_000, "wice.toml", "nest too deep"),
+    (GOOD.replace('"state"', '"~nosuchuser/state"'), "state_dir", "nosuchuser"),
+    (GOOD.replace('"wg0.key"', '"wg0\\u0000.key"'), "private_key_file", "null character"),
 ]
 
 

@@ -117,6 +117,11 @@ def load_config(path: FilePath) -> Config:
         raise ConfigError(str(path), f"is not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), f"is not TOML: {error}") from None
+    except (ValueError, RecursionError):
+        # What tomllib lets through of int() and of its own recursion.
+        raise ConfigError(
+            str(path), "is not TOML: a number is too long or brackets nest too deep"
+        ) from None
     return _Reader(path).read(table)
 
 
@@ -138,10 +143,10 @@ class _Reader:
         self._check_interfaces(interfaces)
         return Config(
             path=self._path,
-            state_dir=self._file(top.state_dir),
-            control_socket=self._file(top.control_socket),
+            state_dir=self._file(top.state_dir, "state_dir"),
+            control_socket=self._file(top.control_socket, "control_socket"),
             overlay={
-                key: str(self._file(value))
+                key: str(self._file(value, f"overlay.{key}"))
                 if key.endswith("_file") and isinstance(value, str)
                 else value
                 for key, value in top.overlay.items()
@@ -154,9 +159,14 @@ class _Reader:
     def _error(self, place: str, why: str, hint: str = "") -> ConfigError:
         return ConfigError(f"{self._path}: {place}" if place else str(self._path), why, hint)
 
-    def _file(self, text: str) -> FilePath:
+    def _file(self, text: str, place: str) -> FilePath:
         """A path in the file is relative to the file."""
-        return self._path.parent / FilePath(text).expanduser()
+        if "\0" in text:
+            raise self._error(place, "is no path: it has a null character in it")
+        try:
+            return self._path.parent / FilePath(text).expanduser()
+        except RuntimeError:
+            raise self._error(place, f"{text!r} names the home of no user here") from None
 
     def _convert(self, table: Any, kind: type[StructT], place: str) -> StructT:
         try:
@@ -255,7 +265,7 @@ class _Reader:
             raise self._error(place, f"{text!r}: {error}", hint) from None
 
     def _secret(self, text: str, place: str, kind: type[SecretT], maker: str) -> SecretT:
-        path = self._file(text)
+        path = self._file(text, place)
         try:
             mode = path.stat().st_mode
             content = path.read_text("ascii").strip()

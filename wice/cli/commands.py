@@ -155,9 +155,15 @@ def _control_socket(config: FilePath) -> FilePath:
         table = tomllib.loads(config.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(str(config), f"cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # tomllib's own error is a ValueError, and so is what it lets through of int().
         raise ConfigError(str(config), f"is not TOML: {error}") from None
     path = table.get("control_socket", DEFAULT_CONTROL_SOCKET)
-    if not isinstance(path, str):
-        raise ConfigError(f"{config}: control_socket", "is no path")
-    return config.parent / FilePath(path).expanduser()
+    try:
+        if not isinstance(path, str) or "\0" in path:
+            raise ConfigError(f"{config}: control_socket", "is no path")
+        return config.parent / FilePath(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{config}: control_socket", f"{path!r} names the home of no user here"
+        ) from None
