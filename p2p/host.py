@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
-from libp2p.abc import INetConn, INetStream
+from libp2p.abc import IMultiselectCommunicator, INetConn, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.host.basic_host import BasicHost
@@ -15,6 +15,12 @@ from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
+from libp2p.protocol_muxer.exceptions import (
+    MultiselectClientError,
+    MultiselectCommunicatorError,
+)
+from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
+from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
@@ -269,6 +275,8 @@ def _new_swarm(
         negotiate_timeout=NEGOTIATE_TIMEOUT_S,
     )
     hard_max = connections_max + SLACK_CONNECTIONS
+    for stage in (upgrader.security_multistream, upgrader.muxer_multistream):
+        stage._selector.multiselect_client = _OneFlightSelect()
     # A full peer store would drop our own key first.
     peerstore = PeerStore(max_peers=2 * hard_max, max_records=2 * hard_max)
     peerstore.add_key_pair(peer_id, key_pair)
@@ -295,6 +303,29 @@ def _new_swarm(
         is_valuable=lambda peer_id: is_valuable(str(peer_id)),
         count_fault=count_fault,
     )
+
+
+class _OneFlightSelect(MultiselectClient):  # type: ignore[misc]
+    """Names the one protocol we speak together with the handshake: one round trip, not two."""
+
+    async def select_one_of(
+        self,
+        protocols: Sequence[str],
+        communicator: IMultiselectCommunicator,
+        negotiate_timeout: int = NEGOTIATE_TIMEOUT_S,
+    ) -> str:
+        (protocol,) = protocols
+        answers: tuple[str, ...] = ()
+        with trio.move_on_after(negotiate_timeout):
+            try:
+                await communicator.write(MULTISELECT_PROTOCOL_ID)
+                await communicator.write(protocol)
+                answers = (await communicator.read(), await communicator.read())
+            except MultiselectCommunicatorError as error:
+                raise MultiselectClientError(f"{protocol}: {error}") from error
+        if answers != (MULTISELECT_PROTOCOL_ID, protocol):
+            raise MultiselectClientError(f"the other side does not speak {protocol}")
+        return protocol
 
 
 async def _check_free(address: TcpAddress) -> None:
