@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import signaling, stun_and_ice, texts, wireguard
+from tests.fuzz import overlay, records, signaling, stun_and_ice, texts, wireguard
 from tests.fuzz.mutation import PROGRAM_SIZE_MAX_BYTES, PROGRAM_SIZE_MIN_BYTES, mutate
 from tests.fuzz.target import Case, Target
 
@@ -17,6 +17,8 @@ TARGETS = (
     *signaling.TARGETS,
     *wireguard.TARGETS,
     *texts.TARGETS,
+    *records.TARGETS,
+    *overlay.TARGETS,
 )
 
 EXAMPLES = 1_000
