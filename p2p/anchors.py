@@ -34,7 +34,8 @@ PING_INTERVAL_S = 20.0
 """Also keeps the TCP mapping of a NAT alive (RFC 5382 asks for 124 min; some give 1)."""
 PING_TIMEOUT_S = 8.0
 """Without an answer for that long, the connection is closed and dialled anew."""
-REFUSED_AGAIN_S = 60.0
+PROBE_TIMEOUT_S = 3.0
+"""The same, where the network has changed and the connection may well be dead."""
 
 Status = EnvelopeMessage.Status
 CountFault = Callable[[str], None]
@@ -181,6 +182,7 @@ class AnchorClient:
         self, host: Host, inboxes: Inboxes, platform: Platform, count_fault: CountFault
     ) -> None:
         self.changed = Signal()
+        self._probe = Signal()
         self._host = host
         self._inboxes = inboxes
         self._platform = platform
@@ -192,6 +194,10 @@ class AnchorClient:
         """Peer ids of the nodes that take our envelopes now, the longest-standing first."""
         return tuple(self._anchors)
 
+    def probe(self) -> None:
+        """Ask every anchor for a sign of life now: the network has changed."""
+        self._probe.notify()
+
     async def run(self, peer_id: str) -> None:
         """Be subscribed at a connected node until the connection or the stream ends.
 
@@ -199,7 +205,12 @@ class AnchorClient:
         """
         stream = await self._host.open_stream(peer_id, ANCHOR_PROTOCOL)
         session = _AnchorSession(
-            stream, self._inboxes, self._platform, self._setter(peer_id), self._count_fault
+            stream,
+            self._inboxes,
+            self._platform,
+            self._setter(peer_id),
+            self._probe,
+            self._count_fault,
         )
         try:
             await session.run()
@@ -231,6 +242,7 @@ class _AnchorSession:
         inboxes: Inboxes,
         platform: Platform,
         set_anchor: Callable[[bool], None],
+        probe: Signal,
         count_fault: CountFault,
     ) -> None:
         self._stream = stream
@@ -238,6 +250,7 @@ class _AnchorSession:
         self._inboxes = inboxes
         self._platform = platform
         self._set_anchor = set_anchor
+        self._probe = probe
         self._count_fault = count_fault
         self._pongs = Signal()
 
@@ -269,12 +282,15 @@ class _AnchorSession:
     async def _ping(self) -> NoReturn:
         number = 0
         while True:
-            await trio.sleep(PING_INTERVAL_S)
+            probed = self._probe.count
+            with trio.move_on_after(PING_INTERVAL_S):
+                await self._probe.wait_beyond(probed)
+            timeout_s = PROBE_TIMEOUT_S if self._probe.count > probed else PING_TIMEOUT_S
             number += 1
             seen = self._pongs.count
             ping = AnchorMessage(ping=AnchorMessage.Ping(id=number))
             await self._stream.send(ping.SerializeToString())
-            with trio.move_on_after(PING_TIMEOUT_S) as scope:
+            with trio.move_on_after(timeout_s) as scope:
                 await self._pongs.wait_beyond(seen)
             if scope.cancelled_caught:
                 raise StreamClosedError("the anchor does not answer")

@@ -192,6 +192,7 @@ class OverlayNode:
         async with self._state.platform.watch_network() as changes:
             async for _ in changes:
                 self.connections.hurry()
+                self.anchors.probe()
 
 
 async def run_node(

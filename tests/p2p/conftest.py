@@ -59,6 +59,12 @@ class LoopbackPlatform:
 
     def __init__(self) -> None:
         self.clock_offset_s = 0.0
+        self._watchers: list[trio.MemorySendChannel[None]] = []
+
+    def change_network(self) -> None:
+        """Tell every node that links or addresses changed."""
+        for watcher in self._watchers:
+            watcher.send_nowait(None)
 
     def wall_time(self) -> float:
         return time.time() + self.clock_offset_s
@@ -76,8 +82,10 @@ class LoopbackPlatform:
     @asynccontextmanager
     async def watch_network(self) -> AsyncIterator[trio.MemoryReceiveChannel[None]]:
         send_channel, receive_channel = trio.open_memory_channel[None](1)
+        self._watchers.append(send_channel)
         with send_channel, receive_channel:
             yield receive_channel
+            self._watchers.remove(send_channel)
 
 
 class Stranger:

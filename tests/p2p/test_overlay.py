@@ -191,14 +191,19 @@ async def test_what_is_known_gives_way_to_what_is_so(
             assert await inbox.receive() == b"over the second"
 
 
+@pytest.mark.parametrize("cause", ["silence", "network change"])
 async def test_a_connection_on_which_nobody_answers_is_dialled_anew(
     overlay: "Overlay",
     bootstrap: "OverlayTransport",
     sink: "Sink",
     monkeypatch: pytest.MonkeyPatch,
+    cause: str,
 ) -> None:
-    monkeypatch.setattr(anchors_module, "PING_INTERVAL_S", 0.1)
-    monkeypatch.setattr(anchors_module, "PING_TIMEOUT_S", 0.2)
+    if cause == "silence":
+        monkeypatch.setattr(anchors_module, "PING_INTERVAL_S", 0.1)
+        monkeypatch.setattr(anchors_module, "PING_TIMEOUT_S", 0.2)
+    else:
+        monkeypatch.setattr(anchors_module, "PROBE_TIMEOUT_S", 0.2)
     take = AnchorServer._take
 
     async def take_no_pings(server: AnchorServer, message: Any, subscriber: Any) -> None:
@@ -209,9 +214,13 @@ async def test_a_connection_on_which_nobody_answers_is_dialled_anew(
         await sink.wait_for(OverlayJoined)
         assert a._node is not None
         (connection,) = a._node.host._swarm.get_connections()
+        if cause == "network change":
+            overlay.platform.change_network()
         await trio.sleep(0.5)
         assert not connection.is_closed, "pings are answered"
         monkeypatch.setattr(AnchorServer, "_take", take_no_pings)
+        if cause == "network change":
+            overlay.platform.change_network()
         await sink.wait_for(OverlayLost)
         await sink.wait_for(OverlayJoined, 2)
         assert connection.is_closed
