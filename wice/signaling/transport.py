@@ -63,6 +63,6 @@ class TransportFactory(Protocol):
 
         section: the backend's own part of the configuration (``[overlay]``), unread by wice.
         is_bootstrap: this node serves others: DHT server, anchor, nothing of its own to say.
-        Raise ConfigError, with a ``where`` relative to the section, or SignalingError.
+        Raise ConfigError, with a ``where`` that begins with the section's name, or SignalingError.
         """
         ...
