@@ -1,11 +1,15 @@
 """The verb ``wice demo``."""
 
+from itertools import cycle, islice
+
 import click
 
+from sims.lab.link import PLAIN, Link
 from sims.lab.nat import NAT_KINDS
+from sims.lab.topology import IpVersions
 
 TIMEOUT_S = 60.0
-HOMES_MAX = 8
+HOMES_MAX = 16
 EXIT_FAILED = 1
 
 
@@ -14,9 +18,24 @@ def _parse_kinds(_context: click.Context, _parameter: click.Parameter, text: str
     for kind in kinds:
         if kind not in NAT_KINDS:
             raise click.BadParameter(f"{kind!r} is not one of {', '.join(NAT_KINDS)}")
-    if not 2 <= len(kinds) <= HOMES_MAX:
-        raise click.BadParameter(f"name 2 to {HOMES_MAX} kinds, one for each home")
+    if len(kinds) > HOMES_MAX:
+        raise click.BadParameter(f"name at most {HOMES_MAX} kinds, one for each home")
     return kinds
+
+
+def _parse_link(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Link:
+    try:
+        return PLAIN if text is None else Link.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _homes(kinds: list[str], peers: int | None) -> tuple[str, ...]:
+    """One kind for each home: those named, over and over."""
+    count = max(len(kinds), 2) if peers is None else peers
+    if count < len(kinds):
+        raise click.BadParameter(f"--nat names {len(kinds)} kinds for --peers {count}")
+    return tuple(islice(cycle(kinds), count))
 
 
 @click.command()
@@ -24,10 +43,33 @@ def _parse_kinds(_context: click.Context, _parameter: click.Parameter, text: str
     "--nat",
     "kinds",
     metavar="KIND,KIND",
-    default="port-restricted,port-restricted",
+    default="port-restricted",
     show_default=True,
     callback=_parse_kinds,
-    help=f"The NAT of each home: {', '.join(NAT_KINDS)}.",
+    help=f"The NAT of each home, over and over: {', '.join(NAT_KINDS)}.",
+)
+@click.option(
+    "--peers",
+    metavar="N",
+    type=click.IntRange(2, HOMES_MAX),
+    help=f"How many homes, 2 to {HOMES_MAX}.  [default: one for each kind, or 2]",
+)
+@click.option(
+    "--ip",
+    type=click.Choice([str(ip) for ip in IpVersions]),
+    default=str(IpVersions.V4),
+    show_default=True,
+    help="What the internet speaks; with IPv6, routers are stateful firewalls.",
+)
+@click.option(
+    "--link",
+    metavar="25ms,1%",
+    callback=_parse_link,
+    help="What the way between any two does: latency, jitter, loss, rate, as in "
+    "25ms,5ms,1%,20mbit.",
+)
+@click.option(
+    "--grid", is_flag=True, help="Try every pair of NAT kinds, and print what came of it."
 )
 @click.option("--keep", is_flag=True, help="Leave everything up, and say how to enter it.")
 @click.option("--clean", is_flag=True, help="Remove what was kept or left behind, and end.")
@@ -35,18 +77,33 @@ def _parse_kinds(_context: click.Context, _parameter: click.Parameter, text: str
 @click.option("--timeout-s", default=TIMEOUT_S, hidden=True)
 @click.option("--stop", metavar="HOME", hidden=True)
 def demo(
-    kinds: list[str], keep: bool, clean: bool, as_json: bool, timeout_s: float, stop: str | None
+    kinds: list[str],
+    peers: int | None,
+    ip: str,
+    link: Link,
+    grid: bool,
+    keep: bool,
+    clean: bool,
+    as_json: bool,
+    timeout_s: float,
+    stop: str | None,
 ) -> None:
-    """Watch two hosts behind NATs find each other and ping through WireGuard.
+    """Watch hosts behind NATs find each other and ping through WireGuard.
 
     Builds a small internet out of network namespaces, starts the real daemons in it, and removes
     it again. Nothing outside of it is touched. Needs root; exits 0 only if every ping came back
-    through the tunnel.
+    through the tunnel, with --grid only if every pair that can be direct is, and no other.
     """
-    from sims.lab.run import Options, clean_up, run
+    from sims.lab.run import Options, clean_up, run, run_every_pair
 
     if clean:
         clean_up()
         return
-    options = Options(tuple(kinds), keep, as_json, timeout_s, stop)
+    versions = IpVersions(ip)
+    if grid:
+        raise SystemExit(run_every_pair(versions, link, as_json=as_json))
+    homes = _homes(kinds, peers)
+    if versions is IpVersions.V6 and any(NAT_KINDS[kind].is_shared for kind in homes):
+        raise click.BadParameter("without IPv4 nothing is translated: no NAT can hairpin")
+    options = Options(homes, versions, link, keep, as_json, timeout_s, stop)
     raise SystemExit(run(options))

@@ -1,10 +1,9 @@
 """The demo: homes that know only each other's public key meet, and ping through WireGuard.
 
-Everything in it is real: the daemons, their overlay, the NATs, ``ping``. It counts pings only
-while the transfer counters of both WireGuard devices rise by what was pinged.
+It counts pings only while the transfer counters of both WireGuard devices rise by what was
+pinged.
 """
 
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,29 +13,29 @@ from typing import Any, Final
 import trio
 
 from sims.lab.display import Display
-from sims.lab.homes import Home, Machine, equip_bootstrap, equip_homes
+from sims.lab.homes import Home
 from sims.lab.lab import Lab
-from sims.lab.ping import PACKET_SIZE_BYTES, PingStatistics, ping, wait_first_reply
-from sims.lab.process import LabProcess, start_process
+from sims.lab.mesh import NO_ANSWER, Cost, Mesh, peers_of, wait_answering
+from sims.lab.ping import PACKET_SIZES_BYTES, PingStatistics
 from sims.lab.progress import LABELS, Pair, Progress, Stage
 from sims.lab.report import PairReport, Report
+from sims.lab.topology import Topology
 from wice.daemon.control import open_events, request_async
-from wice.errors import RemoteProtocolError
 
 PING_COUNT: Final = 10
-"""Counted pings in each direction; all must come back."""
+"""Counted pings in each direction; all must come back, unless links lose some on purpose."""
+PINGS_AT_ONCE_MAX: Final = 16
+"""Pairs that ping at the same time."""
 
-SOCKET_POLL_S: Final = 0.02
-"""How often to look whether a daemon that starts answers already."""
 STATUS_INTERVAL_MAX_S: Final = 0.5
 """Status is read after every event, and at least this often."""
-ANSWER_TIMEOUT_S: Final = 5.0
-"""A daemon that takes longer to answer does not."""
+STATUS_INTERVAL_MIN_S: Final = 0.01
+"""For each home there is: a status holds all peers, and many homes have many events."""
+STATUS_TEXTS_MAX: Final = 2
+"""With more homes than this, what ``wice status`` says of each is more than a person reads."""
 LOG_TAIL_LINES: Final = 12
-
-WICE: Final = (sys.executable, "-m", "wice")
-
-_NO_DAEMON: Final = (OSError, trio.BrokenResourceError, RemoteProtocolError)
+KNOCKING_PAIRS_MAX: Final = 2
+"""With more pairs than this, each is pinged only from its handshake on."""
 
 
 class DemoFailedError(Exception):
@@ -58,10 +57,10 @@ class Demo:
     timeout_s: float
     is_kept: bool = False
     stop: str | None = None
-    _machines: Mapping[str, Home] = field(default_factory=dict)
-    _daemons: dict[str, LabProcess] = field(default_factory=dict)
+    _mesh: Mesh = field(init=False)
     _statuses: dict[str, dict[str, Any]] = field(default_factory=dict)
     _started_s: float = 0.0
+    _settled_s: float = 0.0
 
     async def run(self) -> Report:
         """Start everything, connect, ping, report; afterwards nothing runs unless it is kept."""
@@ -69,111 +68,112 @@ class Demo:
         pings: Mapping[Pair, PingStatistics] = {}
         problems: list[str] = []
         async with trio.open_nursery() as nursery:
+            self._mesh = Mesh(
+                self.lab, nursery, self.homes, bootstrap=self.bootstrap, is_kept=self.is_kept
+            )
             try:
                 with trio.move_on_after(self.timeout_s) as timeout:
-                    await self._start(nursery)
+                    await self._start()
                     await self._while_daemons_run(partial(self._connect, progress))
                 if timeout.cancelled_caught:
                     raise DemoFailedError(_unfinished(progress, self.timeout_s))
+                self._settled_s = trio.current_time() - self._started_s
+                problems += (f"{pair}: {why}" for pair, why in progress.without_path.items())
+                costs = {name: self._mesh.cost(name) for name in self._mesh.daemons}
                 if self.stop is not None:
-                    await self._daemons[self.stop].stop()
-                pings = await self._ping(progress.pairs, problems)
+                    await self._mesh.stop(self.stop)
+                pings = await self._ping(progress.connected, problems)
             except DemoFailedError as error:
+                costs = {}
                 problems.append(str(error))
-            report = Report(
-                pairs=tuple(self._pair_report(pair, pings, progress) for pair in progress.pairs),
-                stages=progress.reached,
-                problems=tuple(problems),
-                status={name: await self._status_text(name) for name in self._machines},
-            )
+            report = await self._report(progress, pings, problems, costs)
             if self.is_kept:
-                for daemon in self._daemons.values():
-                    daemon.release()
+                self._mesh.release()
             nursery.cancel_scope.cancel()
         return report
 
     def log_tails(self) -> dict[str, str]:
         """The last lines that each daemon said."""
-        return {
-            name: "\n".join(daemon.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
-            for name, daemon in self._daemons.items()
-            if daemon.log is not None
-        }
+        return {name: self._mesh.log_tail(name, LOG_TAIL_LINES) for name in self._mesh.daemons}
 
-    async def _start(self, nursery: trio.Nursery) -> None:
+    async def _start(self) -> None:
         """The bootstrap node first, as in the world; then all homes at once."""
-        bootstrap, address = equip_bootstrap(self.lab, self.bootstrap)
-        self._machines = equip_homes(self.lab, self.homes, address)
-        self._daemons[self.bootstrap] = self._daemon(nursery, "bootstrap", bootstrap)
-        await self._while_daemons_run(partial(_wait_listening, bootstrap))
-        self.display.say(f"bootstrap node: {address}")
+        self._mesh.start_bootstrap()
+        await self._while_daemons_run(self._mesh.wait_listening)
+        for address in self._mesh.bootstrap_addresses:
+            self.display.say(f"bootstrap node: {address}")
         self._started_s = trio.current_time()
-        for name, home in self._machines.items():
-            self._daemons[name] = self._daemon(nursery, "up", home)
-
-    def _daemon(self, nursery: trio.Nursery, verb: str, machine: Machine) -> LabProcess:
-        argv = [*WICE, verb, str(machine.config)]
-        return start_process(
-            nursery, self.lab, machine.name, argv, machine.log, outlives_owner=self.is_kept
-        )
+        for name in self.homes:
+            self._mesh.start(name)
 
     async def _while_daemons_run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do ``work``, and give it up with DemoFailedError as soon as a daemon ends."""
         ended: list[str] = []
 
-        async def watch(name: str, scope: trio.CancelScope) -> None:
-            await self._daemons[name].wait()
+        async def watch(name: str) -> None:
+            await self._mesh.daemons[name].wait()
             ended.append(name)
-            scope.cancel()
+            nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for name in self._daemons:
-                nursery.start_soon(watch, name, nursery.cancel_scope)
+            for name in self._mesh.daemons:
+                nursery.start_soon(watch, name)
             await work()
             nursery.cancel_scope.cancel()
         if ended:
             raise DemoFailedError(self._silence_of(ended[0]))
 
     async def _connect(self, progress: Progress) -> None:
-        """Wait until every home has a handshake with every other, and a first ping came back."""
+        """Wait until every pair has a handshake and a first ping, or knows that it has no path."""
+        places = trio.CapacityLimiter(PINGS_AT_ONCE_MAX)
         async with trio.open_nursery() as nursery:
-            for home in self._machines.values():
+            for home in self._mesh.homes.values():
                 nursery.start_soon(self._follow, home, progress)
             for pair in progress.pairs:
-                nursery.start_soon(self._ping_first, pair, progress)
-            await progress.wait_connected()
+                nursery.start_soon(self._ping_first, pair, progress, places)
+            await progress.wait_settled()
             nursery.cancel_scope.cancel()
 
     async def _follow(self, home: Home, progress: Progress) -> None:
         """Read the status of a daemon whenever something happened in it, until it ends."""
-        await _wait_answering(home)
-        with suppress(*_NO_DAEMON):
+        await wait_answering(home)
+        interval_min_s = STATUS_INTERVAL_MIN_S * len(self.homes)
+        with suppress(*NO_ANSWER):
             async with open_events(home.control_socket) as events:
                 while True:
                     await self._read_status(home, progress)
                     with trio.move_on_after(STATUS_INTERVAL_MAX_S):
                         await anext(events, None)
+                    with trio.move_on_after(interval_min_s):
+                        async for _ in events:
+                            pass
 
     async def _read_status(self, home: Home, progress: Progress) -> None:
         status = await request_async(home.control_socket, "status")
         self._statuses[home.name] = status
-        names = {str(other.public_key): other.name for other in self._machines.values()}
-        progress.read_status(home.name, names, status, trio.current_time() - self._started_s)
+        elapsed_s = trio.current_time() - self._started_s
+        progress.read_status(home.name, self._mesh.peer_names(), status, elapsed_s)
 
-    async def _ping_first(self, pair: Pair, progress: Progress) -> None:
-        source, destination = (self._machines[name].tunnel_address for name in pair)
-        await wait_first_reply(self.lab, pair.source, source, destination)
+    async def _ping_first(
+        self, pair: Pair, progress: Progress, places: trio.CapacityLimiter
+    ) -> None:
+        # Many knock in vain before there is a way, at a cost that would delay the way itself.
+        if len(progress.pairs) > KNOCKING_PAIRS_MAX:
+            await progress.wait_reached(pair, Stage.HANDSHAKE)
+        async with places:
+            await self._mesh.wait_first_reply(pair)
         progress.reach(pair, Stage.PING, trio.current_time() - self._started_s)
 
     async def _ping(
         self, pairs: Sequence[Pair], problems: list[str]
     ) -> Mapping[Pair, PingStatistics]:
-        """Ping every way at once; note what is wrong with the replies and with the counters."""
+        """Ping many ways at once; note what is wrong with the replies and with the counters."""
         pings: dict[Pair, PingStatistics] = {}
+        places = trio.CapacityLimiter(PINGS_AT_ONCE_MAX)
 
         async def ping_one(pair: Pair) -> None:
-            source, destination = (self._machines[name].tunnel_address for name in pair)
-            pings[pair] = await ping(self.lab, pair.source, source, destination, PING_COUNT)
+            async with places:
+                pings[pair] = await self._mesh.ping(pair, PING_COUNT)
 
         before = await self._transfers(problems)
         async with trio.open_nursery() as nursery:
@@ -182,40 +182,60 @@ class Demo:
         after = await self._transfers(problems)
         for pair in pairs:
             statistics = pings[pair]
-            if statistics.received < PING_COUNT:
+            if statistics.received < replies_min(self.lab.topology):
                 problems.append(f"{pair}: {statistics.received} of {PING_COUNT} pings came back")
-            problems.extend(transfer_problems(pair, before.get(pair), after.get(pair)))
+            version = self._mesh.homes[pair.source].tunnel_address.version
+            back = pings.get(Pair(pair.destination, pair.source), PingStatistics())
+            pinged_bytes = (statistics.received + back.received) * PACKET_SIZES_BYTES[version]
+            transfers = before.get(pair), after.get(pair)
+            problems.extend(transfer_problems(pair, *transfers, pinged_bytes))
         return pings
 
     async def _transfers(self, problems: list[str]) -> dict[Pair, tuple[int, int]]:
         """What each device received from and sent to each peer, in bytes."""
-        names = {str(home.public_key): home.name for home in self._machines.values()}
+        names = self._mesh.peer_names()
         transfers = {}
-        for name, home in self._machines.items():
+        for name in self.homes:
             try:
-                with trio.fail_after(ANSWER_TIMEOUT_S):
-                    status = await request_async(home.control_socket, "status")
-            except (*_NO_DAEMON, trio.TooSlowError):
+                status = await self._mesh.status(name)
+            except NO_ANSWER:
                 problems.append(self._silence_of(name))
                 continue
             self._statuses[name] = status
-            for peer in _peers(status):
+            for peer in peers_of(status):
                 pair = Pair(name, names[peer["public_key"]])
                 transfers[pair] = (peer["rx_bytes"], peer["tx_bytes"])
         return transfers
 
     def _silence_of(self, name: str) -> str:
-        status = self._daemons[name].returncode
+        status = self._mesh.daemons[name].returncode
         if status is None:
             return f"the daemon of {name} does not answer"
         return f"the daemon of {name} ended with status {status}"
+
+    async def _report(
+        self,
+        progress: Progress,
+        pings: Mapping[Pair, PingStatistics],
+        problems: Sequence[str],
+        costs: Mapping[str, Cost],
+    ) -> Report:
+        has_texts = len(self.homes) <= STATUS_TEXTS_MAX
+        return Report(
+            pairs=tuple(self._pair_report(pair, pings, progress) for pair in progress.pairs),
+            stages=progress.reached,
+            problems=tuple(problems),
+            status={name: await self._mesh.status_text(name) for name in self.homes if has_texts},
+            costs=costs,
+            settled_s=self._settled_s,
+        )
 
     def _pair_report(
         self, pair: Pair, pings: Mapping[Pair, PingStatistics], progress: Progress
     ) -> PairReport:
         path, reason = None, "its daemon never answered"
-        for peer in _peers(self._statuses.get(pair.source, {"interfaces": []})):
-            if peer["public_key"] == str(self._machines[pair.destination].public_key):
+        for peer in peers_of(self._statuses.get(pair.source, {"interfaces": []})):
+            if peer["public_key"] == str(self._mesh.homes[pair.destination].public_key):
                 path, reason = peer["path"], peer["reason"]
         return PairReport(
             pair=pair,
@@ -225,28 +245,25 @@ class Demo:
             time_to_first_ping_s=progress.reached[pair].get(Stage.PING),
         )
 
-    async def _status_text(self, name: str) -> str:
-        """What ``wice status`` prints on this home."""
-        argv = [*WICE, "status", str(self._machines[name].config)]
-        async with trio.open_nursery() as nursery:
-            process = start_process(nursery, self.lab, name, argv)
-            return "\n".join([line async for line in process.lines()])
 
-
-def _peers(status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [peer for interface in status["interfaces"] for peer in interface["peers"]]
+def replies_min(topology: Topology) -> int:
+    """Replies that must come back: all, or where links lose packets half of what they let by."""
+    loss = max([topology.link.loss, *(site.link.loss for site in topology.sites if site.link)])
+    return PING_COUNT if not loss else int(PING_COUNT * (1 - loss) ** 2 / 2)
 
 
 def transfer_problems(
-    pair: Pair, before: tuple[int, int] | None, after: tuple[int, int] | None
+    pair: Pair,
+    before: tuple[int, int] | None,
+    after: tuple[int, int] | None,
+    pinged_bytes: int,
 ) -> Iterator[str]:
     """What is wrong with the (received, sent) bytes that a device counted for a peer.
 
-    Pings went both ways, so requests and replies were received, and as many sent.
+    pinged_bytes: pings went both ways, so requests and replies were received, and as many sent.
     """
     if before is None or after is None:
         return
-    pinged_bytes = 2 * PING_COUNT * PACKET_SIZE_BYTES
     for counter, old, new in zip(("received", "sent"), before, after, strict=True):
         if new - old < pinged_bytes:
             yield (
@@ -262,19 +279,3 @@ def _unfinished(progress: Progress, timeout_s: float) -> str:
         if lacking:
             waits.append(f"{pair} waits for: {lacking[0]}")
     return f"not connected after {timeout_s:g} s; {'; '.join(waits) or 'no daemon was started'}"
-
-
-async def _wait_answering(machine: Machine) -> dict[str, Any]:
-    """Wait until the daemon's control socket answers; give its status."""
-    while True:
-        with suppress(*_NO_DAEMON):
-            return await request_async(machine.control_socket, "status")
-        await trio.sleep(SOCKET_POLL_S)
-
-
-async def _wait_listening(bootstrap: Machine) -> None:
-    while True:
-        status = await _wait_answering(bootstrap)
-        if status["overlay"].get("listen"):
-            return
-        await trio.sleep(SOCKET_POLL_S)

@@ -1,13 +1,18 @@
 """How a person follows a demo: a live table on a terminal, lines anywhere else."""
 
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from sims.lab.progress import LABELS, Pair, Stage
+
+COLUMNS_MAX: Final = 2
+"""Pairs that a table of stages has a column for."""
 
 
 class Display(Protocol):
@@ -43,8 +48,19 @@ class PlainDisplay:
         self.say(f"{at_s:7.3f} s  {pair}: {LABELS[stage]}")
 
 
+class BriefDisplay(PlainDisplay):
+    """Of many pairs, tells only who reached whom."""
+
+    def reached(self, pair: Pair, stage: Stage, at_s: float) -> None:
+        if stage is Stage.PING:
+            super().reached(pair, stage, at_s)
+
+
 class LiveDisplay:
-    """A table of stages and times that fills; use it as a context."""
+    """A table that fills; use it as a context.
+
+    Of few pairs it shows when each came to each stage, of many how far each has come.
+    """
 
     def __init__(self, console: Console, pairs: tuple[Pair, ...]) -> None:
         self._console = console
@@ -74,6 +90,10 @@ class LiveDisplay:
         self._draw()
 
     def _draw(self) -> None:
+        is_few = len(self._pairs) <= COLUMNS_MAX
+        self._live.update(self._stages() if is_few else self._progress(), refresh=True)
+
+    def _stages(self) -> Table:
         table = Table("stage", *(str(pair) for pair in self._pairs))
         for column in table.columns[1:]:
             column.justify = "right"
@@ -82,4 +102,26 @@ class LiveDisplay:
             table.add_row(
                 LABELS[stage], *("…" if at_s is None else f"{at_s:.3f} s" for at_s in times)
             )
-        self._live.update(table, refresh=True)
+        return table
+
+    def _progress(self) -> Table:
+        def cell(pair: Pair) -> str:
+            at_s = self._times.get((pair, Stage.PING))
+            if at_s is not None:
+                return f"{at_s:.1f} s"
+            return next((str(s)[:6] for s in reversed(Stage) if (pair, s) in self._times), "…")
+
+        return pair_grid(self._pairs, cell)
+
+
+def pair_grid(pairs: Sequence[Pair], cell: Callable[[Pair], str]) -> Table:
+    """Who pings in rows, who is pinged in columns."""
+    names = list(dict.fromkeys(pair.source for pair in pairs))
+    table = Table("", *names, box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    for source in names:
+        cells = (cell(Pair(source, name)) if name != source else "·" for name in names)
+        table.add_row(source, *cells)
+    return table

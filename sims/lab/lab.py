@@ -4,18 +4,42 @@ Everything hangs together inside the lab: no interface of it is ever in the name
 machine itself, and no route leads from one to the other.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Final
 
+from sims.lab.link import PLAIN
 from sims.lab.namespaces import LabError, Namespace
 from sims.lab.nat import WAN_ADDRESS
-from sims.lab.registry import LABS_DIRECTORY, Registration, clean, namespace_name
+from sims.lab.registry import (
+    LAB_VARIABLE,
+    LABS_DIRECTORY,
+    LEASH,
+    Registration,
+    clean,
+    namespace_name,
+)
 from sims.lab.requirements import missing
-from sims.lab.topology import IPInterface, IpVersions, Node, Role, Topology
+from sims.lab.switch_process import SwitchProcess, open_tap
+from sims.lab.topology import (
+    CORE,
+    CORE_BRIDGE,
+    IPInterface,
+    IpVersions,
+    Node,
+    Role,
+    Topology,
+    Uplink,
+)
+
+RENUMBERED_BY: Final = 100
+"""How far a new public address is from the old one: nobody has it."""
 
 HAS_IPV6: Final = Path("/proc/sys/net/ipv6").exists()
+
 HAS_BRIDGE_FILTER: Final = Path("/proc/sys/net/bridge").exists()
 _BRIDGE_FILTERS: Final = ("bridge.bridge-nf-call-iptables", "bridge.bridge-nf-call-ip6tables")
 
@@ -26,12 +50,16 @@ _ADDRGENMODE_NONE: Final = 1
 class Lab:
     """A topology that stands: its nodes by name, and a directory for its files."""
 
-    def __init__(self, topology: Topology, registration: Registration) -> None:
+    def __init__(
+        self, topology: Topology, registration: Registration, *, may_be_kept: bool
+    ) -> None:
         self.topology = topology
         self.nodes = {node.name: node for node in topology.nodes()}
         self.namespaces: dict[str, Namespace] = {}
         self._registration = registration
         self.is_kept = False
+        self._may_be_kept = may_be_kept
+        self._switch: SwitchProcess | None = None
 
     @property
     def id(self) -> str:
@@ -48,6 +76,7 @@ class Lab:
 
     def keep(self) -> dict[str, str]:
         """Let the lab outlive us; give the names of its namespaces for ``ip netns exec``."""
+        assert self._may_be_kept
         names = {name: namespace_name(self.id, name) for name in self.nodes}
         self._registration.keep()
         for name, namespace in self.namespaces.items():
@@ -61,24 +90,76 @@ class Lab:
         # Interfaces take over what is the default in their namespace when they are made.
         for node in self.nodes.values():
             _set_sysctls(node, self[node.name], self.topology.ip)
+        if any(not cable.link.is_plain for cable in self._core_cables().values()):
+            self._switch = self._start_switch()
         for node in self.nodes.values():
             self[node.name].run(["ip", "-batch", "-"], "\n".join(self._links(node)))
             for ruleset in node.rulesets:
                 self[node.name].run(["nft", "-f", "-"], _definitions(node) + ruleset)
 
     def close(self) -> None:
+        if self._switch is not None:
+            if self.is_kept:
+                self._switch.release()
+            else:
+                self._switch.close()
         for namespace in self.namespaces.values():
             namespace.close()
+
+    def set_cable(self, node: str, *, is_whole: bool) -> None:
+        """Cut the cable of a node's uplink, or mend it; both ends see that the carrier changed."""
+        uplink = self.nodes[node].uplink
+        assert uplink is not None
+        assert self._switch is None, "a switch of our own has cables that nobody cuts"
+        self[uplink.parent].run(["ip", "link", "set", node, "up" if is_whole else "down"])
+
+    def renumber(self, router: str) -> IPv4Address:
+        """Give a router another public IPv4 address, as an access provider does; give that.
+
+        ``nodes`` goes on saying what was built.
+        """
+        uplink = self.nodes[router].uplink
+        assert uplink is not None and uplink.parent == CORE
+        old = uplink.addresses[0]
+        assert isinstance(old, IPv4Interface)
+        new = old + RENUMBERED_BY
+        commands = (
+            f"address delete {old} dev {uplink.interface}",
+            f"address add {new.ip}/{old.network.prefixlen} dev {uplink.interface}",
+            f"route replace default via {uplink.gateways[0]}",
+        )
+        self[router].run(["ip", "-batch", "-"], "\n".join(commands))
+        return new.ip
+
+    def _core_cables(self) -> dict[str, Uplink]:
+        """The uplinks of everybody on the core."""
+        return {
+            child.name: child.uplink
+            for child in self._children(self.nodes[CORE])
+            if child.uplink is not None
+        }
+
+    def _start_switch(self) -> SwitchProcess:
+        """A switch of our own in place of the core's bridge: the kernel has none that is slow."""
+        with self[CORE].entered():
+            ports = [(open_tap(CORE_BRIDGE), PLAIN)]
+        for name, cable in self._core_cables().items():
+            with self[name].entered():
+                ports.append((open_tap(cable.interface), cable.link))
+        leash = () if self._may_be_kept else LEASH
+        return SwitchProcess(ports, leash, {**os.environ, LAB_VARIABLE: self.id})
 
     def _links(self, node: Node) -> Iterator[str]:
         """What ``ip -batch`` does in a node; its parent has laid the cable already."""
         yield "link set lo up"
         if node.bridge:
             bridge = node.bridge.name
-            yield f"link add {bridge} type bridge"
+            is_switched = node.role is Role.CORE and self._switch is not None
+            if not is_switched:
+                yield f"link add {bridge} type bridge"
             yield from _add_addresses(bridge, node.bridge.addresses)
             yield f"link set {bridge} up"
-            for child in self._children(node):
+            for child in () if is_switched else self._children(node):
                 assert child.uplink is not None
                 end = f"name {child.uplink.interface} netns {self[child.name].path}"
                 yield f"link add {child.name} type veth peer {end}"
@@ -100,16 +181,19 @@ class Lab:
 
 
 @contextmanager
-def open_lab(topology: Topology, labs: Path = LABS_DIRECTORY) -> Iterator[Lab]:
+def open_lab(
+    topology: Topology, labs: Path = LABS_DIRECTORY, *, is_kept: bool = False
+) -> Iterator[Lab]:
     """Build ``topology``, and remove it at the end, whatever the end is.
 
-    Labs of dead owners are removed first. Raise LabError when the machine lacks something.
+    Labs of dead owners are removed first. is_kept: ``Lab.keep`` may be called. Raise LabError
+    when the machine lacks something.
     """
     if lacking := missing():
         raise LabError(lacking)
     clean(labs=labs)
     registration = Registration(labs)
-    lab = Lab(topology, registration)
+    lab = Lab(topology, registration, may_be_kept=is_kept)
     try:
         lab.build()
         yield lab

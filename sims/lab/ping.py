@@ -5,7 +5,6 @@ import re
 import socket
 from contextlib import aclosing
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from statistics import median
 from typing import Final
 
@@ -13,18 +12,20 @@ import trio
 
 from sims.lab.lab import Lab
 from sims.lab.process import start_process
+from sims.lab.topology import IPAddress
 
 PING_INTERVAL_S: Final = 0.1
 PING_REPLY_TIMEOUT_S: Final = 2.0
 """How long ``ping`` waits for the last reply."""
-PACKET_SIZE_BYTES: Final = 84
-"""An echo request or reply as it goes into the tunnel: IPv4 and ICMP header and 56 bytes."""
+PACKET_SIZES_BYTES: Final = {4: 84, 6: 104}
+"""An echo request or reply as it goes into the tunnel: IP and ICMP header and 56 bytes."""
 
 FIRST_REPLY_INTERVAL_S: Final = 0.05
 """How often to knock while the way is not there yet: the resolution of the time measured."""
 
 ADDRESS_POLL_S: Final = 0.01
 
+_FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _REPLY: Final = re.compile(r"bytes from .* time=([0-9.]+) ms")
 _SUMMARY: Final = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
@@ -42,9 +43,7 @@ class PingStatistics:
         return round(median(self.rtts_ms), 3) if self.rtts_ms else None
 
 
-async def wait_first_reply(
-    lab: Lab, node: str, source: IPv4Address, destination: IPv4Address
-) -> None:
+async def wait_first_reply(lab: Lab, node: str, source: IPAddress, destination: IPAddress) -> None:
     """Ping from ``source``, an address that may come into being only later, until a reply."""
     argv = _ping(source, destination, FIRST_REPLY_INTERVAL_S)
     while True:
@@ -54,10 +53,10 @@ async def wait_first_reply(
             return
 
 
-async def _wait_address(lab: Lab, node: str, address: IPv4Address) -> None:
+async def _wait_address(lab: Lab, node: str, address: IPAddress) -> None:
     while True:
         with lab[node].entered():
-            probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            probe = socket.socket(_FAMILIES[address.version], socket.SOCK_DGRAM)
         with probe:
             try:
                 probe.bind((str(address), 0))
@@ -83,7 +82,7 @@ async def _has_reply(lab: Lab, node: str, argv: list[str]) -> bool:
 
 
 async def ping(
-    lab: Lab, node: str, source: IPv4Address, destination: IPv4Address, count: int
+    lab: Lab, node: str, source: IPAddress, destination: IPAddress, count: int
 ) -> PingStatistics:
     """Send ``count`` echo requests from ``source`` and count what comes back."""
     argv = _ping(source, destination, PING_INTERVAL_S)
@@ -101,5 +100,5 @@ async def ping(
     return PingStatistics(sent, received, tuple(rtts_ms))
 
 
-def _ping(source: IPv4Address, destination: IPv4Address, interval_s: float) -> list[str]:
+def _ping(source: IPAddress, destination: IPAddress, interval_s: float) -> list[str]:
     return ["ping", "-n", "-i", str(interval_s), "-I", str(source), str(destination)]

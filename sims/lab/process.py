@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from sims.lab.lab import Lab
-from sims.lab.registry import LAB_VARIABLE, STOP_GRACE_S
+from sims.lab.registry import LAB_VARIABLE, LEASH, STOP_GRACE_S
 
 LINE_SIZE_MAX_BYTES: Final = 65_536
 """A line of output that is longer than this is not handed out."""
@@ -26,7 +26,7 @@ class LabProcess:
     def __init__(
         self, lab: Lab, node: str, argv: Sequence[str], log: Path | None, *, outlives_owner: bool
     ) -> None:
-        leash = () if outlives_owner else ("setpriv", "--pdeathsig", "KILL", "--")
+        leash = () if outlives_owner else LEASH
         sink = subprocess.PIPE if log is None else _append_to(log)
         try:
             with lab[node].entered():
@@ -67,6 +67,11 @@ class LabProcess:
         if grace.cancelled_caught:
             self._signal(signal.SIGKILL)
             await self._ended.wait()
+
+    async def kill(self) -> None:
+        """End the process as a crash would, without a warning."""
+        self._signal(signal.SIGKILL)
+        await self._ended.wait()
 
     def release(self) -> None:
         """Let the process run on when its nursery ends; it must have been told it may."""

@@ -27,6 +27,9 @@ NAME_PREFIX: Final = "wice"
 LAB_VARIABLE: Final = "WICE_LAB"
 """Every process of a lab has the lab's id in this environment variable."""
 
+LEASH: Final = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Put before a command, has the kernel kill the process when the thread that started it ends."""
+
 STOP_GRACE_S: Final = 3.0
 """How long a process may take to end when asked, before it is killed."""
 _POLL_S: Final = 0.02

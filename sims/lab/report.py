@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sims.lab.mesh import Cost
 from sims.lab.ping import PingStatistics
 from sims.lab.progress import Pair, Stage
 
@@ -38,13 +39,17 @@ class Report:
     """The whole run.
 
     problems: one line for each thing that went wrong; empty when the homes are connected.
-    status: what ``wice status`` printed on each home.
+    status: what ``wice status`` printed on each home, for few homes. costs: what each daemon had
+    used when the homes were connected. settled_s: when every pair was connected or known not to
+    be, seconds after the start of the daemons.
     """
 
     pairs: tuple[PairReport, ...]
     stages: Mapping[Pair, Mapping[Stage, float]]
     problems: tuple[str, ...]
     status: Mapping[str, str]
+    costs: Mapping[str, Cost]
+    settled_s: float
 
     @property
     def is_connected(self) -> bool:
@@ -60,4 +65,8 @@ class Report:
             "connected": self.is_connected,
             "pairs": [pair.as_json() for pair in self.pairs],
             "stages": stages,
+            "daemons": {
+                name: {"cpu_s": cost.cpu_s, "memory_bytes": cost.memory_bytes}
+                for name, cost in self.costs.items()
+            },
         }

@@ -3,26 +3,41 @@
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from statistics import median
 from typing import Final
 
 import trio
 from rich.console import Console
 
 from sims.lab.demo import Demo
-from sims.lab.display import Display, LiveDisplay, PlainDisplay, SilentDisplay
+from sims.lab.display import (
+    COLUMNS_MAX,
+    BriefDisplay,
+    Display,
+    LiveDisplay,
+    PlainDisplay,
+    SilentDisplay,
+    pair_grid,
+)
+from sims.lab.grid import Cell, cells_as_json, grid_table, kinds_of, run_grid
 from sims.lab.lab import Lab, open_lab
+from sims.lab.link import Link
 from sims.lab.namespaces import LabError
 from sims.lab.nat import NAT_KINDS
-from sims.lab.progress import Progress
+from sims.lab.progress import Pair, Progress
 from sims.lab.registry import clean
 from sims.lab.report import Report
 from sims.lab.requirements import missing
-from sims.lab.topology import Site, Topology
+from sims.lab.topology import IpVersions, Topology, sites_of
 
-HOME_NAMES: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
+HOME_NAMES: Final = (
+    *("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"),
+    *("ivan", "judy", "mallory", "niaj", "olivia", "peggy", "rupert", "sybil"),
+)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -31,6 +46,8 @@ class Options:
     """What the person asked for; see ``wice demo --help``."""
 
     kinds: tuple[str, ...]
+    ip: IpVersions
+    link: Link
     keep: bool
     as_json: bool
     timeout_s: float
@@ -45,7 +62,12 @@ def run(options: Options) -> int:
     """Run a demo; give the exit status. Raise LabError when the machine lacks something."""
     if options.stop is not None and options.stop not in options.homes:
         raise LabError(f"there is no home {options.stop!r} to stop")
-    return trio.run(_run, options)
+    return _until_signal(partial(_run_demo, options), options.as_json)
+
+
+def run_every_pair(ip: IpVersions, link: Link, *, as_json: bool) -> int:
+    """Run a demo of every pair of NAT kinds; give the exit status. Raise LabError like ``run``."""
+    return _until_signal(partial(_run_grid, ip, link, as_json), as_json)
 
 
 def clean_up() -> None:
@@ -56,40 +78,29 @@ def clean_up() -> None:
     PlainDisplay(Console()).say(f"removed: {', '.join(removed) or 'nothing'}")
 
 
-async def _run(options: Options) -> int:
-    console = Console(stderr=options.as_json)
-    topology = Topology(
-        tuple(
-            Site(name, NAT_KINDS[kind])
-            for name, kind in zip(options.homes, options.kinds, strict=True)
-        )
-    )
-    # From here on a signal waits until the lab stands, and while it is taken down: neither is
+def _until_signal(work: Callable[[Console], Awaitable[int]], as_json: bool) -> int:
+    return trio.run(_run_until_signal, work, as_json)
+
+
+async def _run_until_signal(work: Callable[[Console], Awaitable[int]], as_json: bool) -> int:
+    console = Console(stderr=as_json)
+    received: list[int] = []
+    status = 1
+    # From here on a signal waits until a lab stands, and while it is taken down: neither is
     # ever left half done.
-    with trio.open_signal_receiver(*_SIGNALS) as signals, open_lab(topology) as lab:
-        received: list[int] = []
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope, received)
-            with _display(console, options) as display:
-                _say_homes(display, lab, options)
-                demo = Demo(
-                    lab=lab,
-                    display=display,
-                    bootstrap=topology.bootstraps[0],
-                    homes=options.homes,
-                    timeout_s=options.timeout_s,
-                    is_kept=options.keep,
-                    stop=options.stop,
-                )
-                report = await demo.run()
+            try:
+                status = await work(console)
+            except* LabError as group:
+                # The one line that a person can do something about.
+                raise group.exceptions[0] from None
             nursery.cancel_scope.cancel()
-        if received:
-            PlainDisplay(console).say("interrupted: everything is removed")
-            return 128 + received[0]
-        _show(console, options, report, demo)
-        if options.keep:
-            _show_kept(console, lab)
-    return 0 if report.is_connected else 1
+    if received:
+        PlainDisplay(console).say("interrupted: everything is removed")
+        return 128 + received[0]
+    return status
 
 
 async def _cancel_on_signal(
@@ -100,14 +111,61 @@ async def _cancel_on_signal(
         scope.cancel()
 
 
+async def _run_demo(options: Options, console: Console) -> int:
+    nats = (NAT_KINDS[kind] for kind in options.kinds)
+    sites = sites_of(dict(zip(options.homes, nats, strict=True)))
+    topology = Topology(sites, ip=options.ip, link=options.link)
+    with open_lab(topology, is_kept=options.keep) as lab:
+        with _display(console, options) as display:
+            _say_homes(display, lab, options)
+            demo = Demo(
+                lab=lab,
+                display=display,
+                bootstrap=topology.bootstraps[0],
+                homes=options.homes,
+                timeout_s=options.timeout_s,
+                is_kept=options.keep,
+                stop=options.stop,
+            )
+            report = await demo.run()
+        _show(console, options, report, demo)
+        if options.keep:
+            _show_kept(console, lab)
+    return 0 if report.is_connected else 1
+
+
+async def _run_grid(ip: IpVersions, link: Link, as_json: bool, console: Console) -> int:
+    plain = PlainDisplay(console)
+
+    def tell(cell: Cell) -> None:
+        plain.say(str(cell))
+
+    cells = await run_grid(ip, link, tell)
+    if as_json:
+        sys.stdout.write(json.dumps(cells_as_json(ip, cells), indent=2) + "\n")
+    else:
+        plain.say("\nseconds from the start of the daemons to the first ping both ways; none where")
+        plain.say(
+            "both sides say that there is no direct path; ! where NAT theory has it otherwise"
+        )
+        console.print(grid_table(kinds_of(ip), cells))
+    wrong = [cell for cell in cells if not cell.is_as_expected]
+    for cell in wrong:
+        PlainDisplay(Console(stderr=True)).say(f"wice demo: {cell}")
+    plain.say(f"{len(cells) - len(wrong)} of {len(cells)} pairs are as NAT theory has it")
+    return 1 if wrong else 0
+
+
 @contextmanager
 def _display(console: Console, options: Options) -> Iterator[Display]:
+    pairs = Progress(options.homes, lambda *_: None).pairs
     if options.as_json:
         yield SilentDisplay()
     elif console.is_terminal:
-        pairs = Progress(options.homes, lambda *_: None).pairs
         with LiveDisplay(console, pairs) as live:
             yield live
+    elif len(pairs) > COLUMNS_MAX:
+        yield BriefDisplay(console)
     else:
         yield PlainDisplay(console)
 
@@ -115,15 +173,20 @@ def _display(console: Console, options: Options) -> Iterator[Display]:
 def _say_homes(display: Display, lab: Lab, options: Options) -> None:
     for name, kind in zip(options.homes, options.kinds, strict=True):
         node = lab.nodes[name]
-        behind = "" if kind == "none" else f", seen as {node.public_address}"
-        display.say(f"{name}: {node.address}{behind}, NAT {kind}")
+        assert node.uplink is not None
+        own = [str(address.ip) for address in node.uplink.addresses]
+        seen = [str(address) for address in node.public_addresses if str(address) not in own]
+        behind = f", seen as {', '.join(seen)}" if seen else ""
+        display.say(f"{name}: {', '.join(own)}{behind}, NAT {kind}")
 
 
 def _show(console: Console, options: Options, report: Report, demo: Demo) -> None:
+    plain = PlainDisplay(console)
     if options.as_json:
         sys.stdout.write(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
+    elif len(report.pairs) > COLUMNS_MAX:
+        _show_many(console, report)
     else:
-        plain = PlainDisplay(console)
         for name, text in report.status.items():
             plain.say(f"\n{name}$ wice status\n{text}")
         plain.say("")
@@ -138,6 +201,30 @@ def _show(console: Console, options: Options, report: Report, demo: Demo) -> Non
         errors.say(f"\nlast lines of {name}:\n{tail}")
     for problem in report.problems:
         errors.say(f"wice demo: {problem}")
+
+
+def _show_many(console: Console, report: Report) -> None:
+    """One cell for each pair, and what the whole cost."""
+    by_pair = {entry.pair: entry for entry in report.pairs}
+
+    def cell(pair: Pair) -> str:
+        entry = by_pair[pair]
+        if not entry.ping.received:
+            return "none"
+        mark = "" if entry.ping.received == entry.ping.sent else "!"
+        return f"{entry.ping.rtt_ms_median:.1f}{mark}"
+
+    plain = PlainDisplay(console)
+    plain.say("\nmedian round trip in ms, from the row's home to the column's; ! where some")
+    plain.say("pings did not come back, none where no ping did")
+    console.print(pair_grid([entry.pair for entry in report.pairs], cell))
+    direct = sum(entry.path == "direct" for entry in report.pairs)
+    whole = sum(0 < entry.ping.sent == entry.ping.received for entry in report.pairs)
+    plain.say(f"{whole} of {len(report.pairs)} pairs have every ping back, {direct} are direct")
+    if report.costs:
+        cpu_s = median(cost.cpu_s for cost in report.costs.values())
+        memory = median(cost.memory_bytes for cost in report.costs.values()) / 2**20
+        plain.say(f"a daemon used {cpu_s:.1f} s of CPU and {memory:.0f} MiB until then (median)")
 
 
 def _show_kept(console: Console, lab: Lab) -> None:

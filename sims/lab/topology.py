@@ -7,7 +7,7 @@ Public addresses are those reserved for documentation (RFC 5737, RFC 3849), priv
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from ipaddress import (
@@ -30,6 +30,8 @@ HOSTS_PER_SITE_MAX: Final = 16
 NAME_SIZE_MAX: Final = 10
 """Characters of a name: with ``-nat`` behind it, it still names a network interface."""
 
+SHARED_SITE: Final = "shared"
+"""The site of all homes behind one NAT."""
 CORE: Final = "internet"
 CORE_BRIDGE: Final = "core"
 HOST_INTERFACE: Final = "eth0"
@@ -160,6 +162,14 @@ class Site:
             raise ValueError(f"a site has at most {HOSTS_PER_SITE_MAX} hosts")
         if len(self.nat.routers) > len(HOME_NETWORKS):
             raise ValueError(f"a site has at most {len(HOME_NETWORKS)} NATs in a row")
+
+
+def sites_of(homes: Mapping[str, Nat]) -> tuple[Site, ...]:
+    """A site for each home, and one for all whose kind of NAT is shared."""
+    behind: dict[str, list[str]] = {}
+    for home, nat in homes.items():
+        behind.setdefault(SHARED_SITE if nat.is_shared else home, []).append(home)
+    return tuple(Site(name, homes[inside[0]], tuple(inside)) for name, inside in behind.items())
 
 
 @dataclass(frozen=True, slots=True)

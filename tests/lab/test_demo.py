@@ -81,6 +81,40 @@ def test_three_homes_connect(labs: Path) -> None:
 
 
 @pytest.mark.root
+def test_pairs_without_a_path_are_reported_with_the_reason(labs: Path) -> None:
+    """And kinds are taken over and over, and the pairs that can connect do."""
+    status, report, errors = run_json(labs, "--nat", "symmetric,none", "--peers", "3")
+    assert status == 1
+    for pair in report["pairs"]:
+        is_punched = "bob" in (pair["from"], pair["to"])
+        assert pair["path"] == ("direct" if is_punched else None), errors
+        assert pair["ping"]["received"] == (10 if is_punched else 0)
+        assert pair["reason"].startswith("no direct path so far") is not is_punched
+    assert "alice → carol: no direct path so far" in errors
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("options", [("--ip", "6"), ("--nat", "hairpin"), ("--ip", "dual")])
+def test_other_internets(labs: Path, options: tuple[str, ...]) -> None:
+    status, report, errors = run_json(labs, *options)
+    assert status == 0, errors
+    assert {pair["path"] for pair in report["pairs"]} == {"direct"}
+
+
+@pytest.mark.root
+@pytest.mark.nightly
+@pytest.mark.parametrize("peers", [5, 12])
+def test_many_homes_connect_every_way(labs: Path, peers: int) -> None:
+    kinds = "port-restricted,full-cone,cgnat,none,address-restricted,hairpin"
+    kinds = ",".join(kinds.split(",")[:peers])
+    status, report, errors = run_json(labs, "--peers", str(peers), "--nat", kinds)
+    assert status == 0, errors
+    assert len(report["pairs"]) == peers * (peers - 1)
+    assert {pair["path"] for pair in report["pairs"]} == {"direct"}
+    assert len(report["daemons"]) == peers + 1
+
+
+@pytest.mark.root
 def test_with_one_daemon_stopped_the_pings_fail(labs: Path) -> None:
     """The homes have no way to each other but the tunnel."""
     status, report, errors = run_json(labs, "--stop", "bob")
@@ -209,8 +243,24 @@ def test_without_root_it_says_in_one_line_what_it_needs(
     assert "root" in said.err
 
 
-@pytest.mark.parametrize("kinds", ["none", "none,moonbeam", "", ",".join(["none"] * 9)])
+@pytest.mark.parametrize("kinds", ["moonbeam", "none,moonbeam", "", ",".join(["none"] * 17)])
 def test_an_unknown_nat_is_a_mistake_of_usage(kinds: str) -> None:
     done = subprocess.run(demo_argv("--nat", kinds), capture_output=True, text=True)
     assert done.returncode == 2
     assert "--nat" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--peers", "1"),
+        ("--peers", "17"),
+        ("--peers", "2", "--nat", "none,none,none"),
+        ("--ip", "5"),
+        ("--ip", "6", "--nat", "hairpin"),
+        ("--link", "fast"),
+        ("--link", "100%"),
+    ],
+)
+def test_other_mistakes_of_usage(options: tuple[str, ...]) -> None:
+    assert subprocess.run(demo_argv(*options), capture_output=True).returncode == 2

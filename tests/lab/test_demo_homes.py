@@ -46,7 +46,7 @@ def test_the_daemon_takes_the_configurations(build: Callable[..., Lab]) -> None:
         private_key = PrivateKey.from_base64(key_file.read_text().strip())
         assert private_key.public_key() == home.public_key
         assert interface.addresses == (home.tunnel,)
-        assert config.overlay["bootstrap"] == [bootstrap]
+        assert config.overlay["bootstrap"] == list(bootstrap)
         assert config.control_socket == home.control_socket
     with pytest.raises(ConfigError, match="private_key_file"):
         key_file.chmod(0o644)

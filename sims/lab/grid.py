@@ -1,0 +1,145 @@
+"""Every pair of NAT kinds, each in a lab of its own, held against what NAT theory expects."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any, Final
+
+import trio
+from rich.box import SIMPLE
+from rich.table import Table
+
+from sims.lab.demo import Demo
+from sims.lab.display import SilentDisplay
+from sims.lab.expectation import can_be_direct
+from sims.lab.lab import open_lab
+from sims.lab.link import Link
+from sims.lab.nat import NAT_KINDS
+from sims.lab.report import Report
+from sims.lab.topology import IpVersions, Topology, sites_of
+from wice.peer.machine import NO_PATH_REASON
+
+LABS_AT_ONCE_MAX: Final = 3
+"""A lab without a way to punch mostly waits; one that starts keeps a processor busy."""
+PAIR_TIMEOUT_S: Final = 60.0
+
+NO_PATH_TIMEOUT_S: Final = 15.0
+"""Within this time after their start both sides say that they have no direct path."""
+
+KINDS_IPV6: Final = ("none", "port-restricted", "cgnat", "udp-blocked")
+"""Where nobody translates, other kinds do nothing that these do not."""
+
+HOMES: Final = ("alice", "bob")
+
+DIRECT: Final = "direct"
+NO_PATH: Final = "no direct path"
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One pair of kinds. time_s: until both were connected, or said that they cannot be."""
+
+    kinds: tuple[str, str]
+    expected: str
+    seen: str
+    reason: str
+    time_s: float
+
+    @property
+    def is_as_expected(self) -> bool:
+        return self.seen == self.expected
+
+    def __str__(self) -> str:
+        expected = "" if self.is_as_expected else f", expected: {self.expected}"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{' - '.join(self.kinds)}: {self.seen}{why} after {self.time_s:.1f} s{expected}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "nat": list(self.kinds),
+            "expected": self.expected,
+            "seen": self.seen,
+            "reason": self.reason,
+            "time_s": round(self.time_s, 3),
+        }
+
+
+def kinds_of(ip: IpVersions) -> tuple[str, ...]:
+    """The kinds that differ on such an internet."""
+    return tuple(NAT_KINDS) if 4 in ip.versions else KINDS_IPV6
+
+
+async def run_grid(ip: IpVersions, link: Link, tell: Callable[[Cell], None]) -> list[Cell]:
+    """Run every pair, some at once, and ``tell`` each when it is known."""
+    cells: dict[tuple[str, str], Cell] = {}
+    places = trio.CapacityLimiter(LABS_AT_ONCE_MAX)
+    pairs = list(combinations_with_replacement(kinds_of(ip), 2))
+
+    async def run_one(pair: tuple[str, str]) -> None:
+        async with places:
+            cells[pair] = await run_pair(pair, ip, link)
+        tell(cells[pair])
+
+    async with trio.open_nursery() as nursery:
+        for pair in pairs:
+            nursery.start_soon(run_one, pair)
+    return [cells[pair] for pair in pairs]
+
+
+async def run_pair(kinds: tuple[str, str], ip: IpVersions, link: Link) -> Cell:
+    """Connect two homes of these kinds in a lab of their own."""
+    one, other = (NAT_KINDS[kind] for kind in kinds)
+    expected = DIRECT if can_be_direct(one, other, ip) else NO_PATH
+    topology = Topology(sites_of(dict(zip(HOMES, (one, other), strict=True))), ip=ip, link=link)
+    with open_lab(topology) as lab:
+        demo = Demo(
+            lab=lab,
+            display=SilentDisplay(),
+            bootstrap=topology.bootstraps[0],
+            homes=HOMES,
+            timeout_s=PAIR_TIMEOUT_S,
+        )
+        report = await demo.run()
+    seen, reason = _judge(report)
+    return Cell(kinds, expected, seen, reason, report.settled_s)
+
+
+def _judge(report: Report) -> tuple[str, str]:
+    """What came of a pair, and why."""
+    paths = {pair.path for pair in report.pairs}
+    if report.is_connected and paths == {"direct"}:
+        return DIRECT, ""
+    reasons = [pair.reason for pair in report.pairs]
+    if not any(paths) and all(reason.startswith(NO_PATH_REASON) for reason in reasons):
+        if report.settled_s > NO_PATH_TIMEOUT_S:
+            return FAILED, f"said only after {report.settled_s:.1f} s: {reasons[0]}"
+        return NO_PATH, reasons[0].removeprefix(NO_PATH_REASON).lstrip(":; ")
+    return FAILED, "; ".join(report.problems)
+
+
+def grid_table(kinds: Sequence[str], cells: Sequence[Cell]) -> Table:
+    """For a person: seconds to the first ping both ways, ``none`` without a direct path, and
+    ``!`` where NAT theory has it otherwise.
+    """
+    by_pair: Mapping[frozenset[str], Cell] = {frozenset(cell.kinds): cell for cell in cells}
+    headers = (kind.replace("-", "-\n") for kind in kinds)
+    table = Table("", *headers, box=SIMPLE, padding=(0, 1, 0, 0))
+    for row, kind in enumerate(kinds):
+        texts = [_text(by_pair[frozenset({kind, other})]) for other in kinds[: row + 1]]
+        table.add_row(kind, *texts)
+    return table
+
+
+def _text(cell: Cell) -> str:
+    seen = {DIRECT: f"{cell.time_s:.1f} s", NO_PATH: "none"}.get(cell.seen, "FAILED")
+    return seen if cell.is_as_expected else f"{seen}!"
+
+
+def cells_as_json(ip: IpVersions, cells: Sequence[Cell]) -> dict[str, Any]:
+    """The object that ``wice demo --grid --json`` prints."""
+    return {
+        "ip": str(ip),
+        "as_expected": all(cell.is_as_expected for cell in cells),
+        "pairs": [cell.as_json() for cell in cells],
+    }

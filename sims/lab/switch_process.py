@@ -1,0 +1,127 @@
+"""The process that runs a switch over TAP devices, and how the lab makes the one and the others.
+
+A process of its own, so that what the lab does beside never delays a frame. It has no clock but
+the monotonic one, and waits with ``select``, which counts microseconds where epoll counts
+milliseconds.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import select
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from random import Random
+from typing import Final
+
+from sims.lab.link import Link
+from sims.lab.switch import Switch
+
+TUN_DEVICE: Final = "/dev/net/tun"
+FRAME_SIZE_MAX_BYTES: Final = 65_535
+FRAMES_PER_TURN_MAX: Final = 64
+"""Frames read from one port before the others have their turn."""
+NICENESS: Final = -10
+"""A switch that waits for a processor is a link with more jitter than asked for."""
+END_TIMEOUT_S: Final = 3.0
+
+_TUNSETIFF: Final = 0x400454CA
+_IFF_TAP: Final = 0x0002
+_IFF_NO_PI: Final = 0x1000
+_IFREQ: Final = struct.Struct("16sH22x")
+
+
+def open_tap(name: str) -> int:
+    """Make the interface ``name`` in this thread's network namespace; give its descriptor."""
+    descriptor = os.open(TUN_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.ioctl(descriptor, _TUNSETIFF, _IFREQ.pack(name.encode(), _IFF_TAP | _IFF_NO_PI))
+    return descriptor
+
+
+class SwitchProcess:
+    """A running switch; its ports are gone with it."""
+
+    def __init__(
+        self,
+        ports: Sequence[tuple[int, Link]],
+        leash: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> None:
+        """ports: descriptors of TAP devices, which are the process's from now on, and their links.
+
+        leash: words before the command, which tie the process to us.
+        """
+        descriptors = [descriptor for descriptor, _ in ports]
+        config = json.dumps([[descriptor, asdict(link)] for descriptor, link in ports])
+        argv = [*leash, sys.executable, "-m", "sims.lab.switch_process", config]
+        try:
+            self._popen = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def release(self) -> None:
+        """Let it run on; nobody waits for it any more."""
+        self._popen.returncode = 0
+
+    def close(self) -> None:
+        """End it."""
+        if self._popen.returncode is None:
+            self._popen.terminate()
+            try:
+                self._popen.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+                self._popen.wait()
+
+
+def run(ports: Sequence[int], switch: Switch) -> None:
+    """Carry frames until killed, or an interface is removed."""
+    numbers = {descriptor: number for number, descriptor in enumerate(ports)}
+    while True:
+        deadline = switch.deadline()
+        timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+        readable, _, _ = select.select(ports, (), (), timeout_s)
+        for descriptor in readable:
+            for _ in range(FRAMES_PER_TURN_MAX):
+                try:
+                    frame = os.read(descriptor, FRAME_SIZE_MAX_BYTES)
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno == errno.EBADFD:
+                        return  # The interface is gone, and with it the lab.
+                    break
+                _write(ports, switch.receive(numbers[descriptor], frame, time.monotonic()))
+        _write(ports, switch.handle_timeout(time.monotonic()))
+
+
+def _write(ports: Sequence[int], frames: Iterable[tuple[int, bytes]]) -> None:
+    for port, frame in frames:
+        try:
+            os.write(ports[port], frame)
+        except OSError:
+            continue  # The interface is down or its queue full: a cable loses it.
+
+
+def main() -> None:
+    config = json.loads(sys.argv[1])
+    os.nice(NICENESS)
+    links = [Link(**link) for _, link in config]
+    run([descriptor for descriptor, _ in config], Switch(links, Random()))
+
+
+if __name__ == "__main__":
+    main()
