@@ -12,6 +12,7 @@ import trio.testing
 from p2p.section import NodeAddress, Section, TcpAddress, check_peer_id, peer_id_text
 from tests.fuzz.target import Case, Target
 from wice.cli.commands import _control_socket
+from wice.cli.status import format_status
 from wice.config import load_config
 from wice.daemon.control import _receive_line
 from wice.daemon.control_protocol import _read_line, decode_line, decode_verb, encode_line
@@ -155,6 +156,10 @@ JSON_TOKENS = (
     b'"version":1,',
     b'"verb":{},',
     b'"error":',
+    b"{}",
+    b'"x"',
+    b"-1",
+    b"null,",
 )
 
 
@@ -170,6 +175,46 @@ def control_request(_: Path) -> Case:
     return Case(REQUESTS, lambda data: trio.run(hear, data))
 
 
+STATUS = {
+    "uptime_s": 1.5,
+    "overlay": {"joined": True, "joined_s": None, "peer_id": PEER_ID, "connections": []},
+    "interfaces": [
+        {
+            "name": "wg0",
+            "public_key": str(THEIRS),
+            "listen_port": 51_820,
+            "addresses": ["10.77.0.1/24"],
+            "device": "embedded",
+            "peers": [
+                {
+                    "name": "bob",
+                    "public_key": str(OTHER),
+                    "state": "connected",
+                    "path": "direct",
+                    "endpoint": "192.0.2.1:51820",
+                    "reason": "",
+                    "rtt_ms": 1.5,
+                    "latest_handshake_age_s": 61.0,
+                    "rx_bytes": 4_096,
+                    "tx_bytes": 1 << 40,
+                    "stages": {"found": 1.0, "described": None},
+                }
+            ],
+        }
+    ],
+    "counters": {},
+}
+
+
+def status(_: Path) -> Case:
+    """As ``wice status`` shows it to a person."""
+
+    def show(data: bytes) -> None:
+        assert format_status(decode_line(data)).endswith("\n")
+
+    return Case([encode_line(STATUS)], show)
+
+
 def control_answer(_: Path) -> Case:
     """As ``wice status`` hears it from whatever is behind the socket."""
 
@@ -180,8 +225,7 @@ def control_answer(_: Path) -> Case:
             ours.close()
             decode_line(_read_line(theirs))
 
-    status = {"uptime_s": 1.5, "overlay": {"joined_s": None}, "interfaces": [], "counters": {}}
-    return Case([encode_line(status), encode_line({"error": "unknown verb"})], hear)
+    return Case([encode_line(STATUS), encode_line({"error": "unknown verb"})], hear)
 
 
 def addresses(_: Path) -> Case:
@@ -241,6 +285,7 @@ TARGETS = (
         errors=(RemoteProtocolError, ConnectionResetError),
         tokens=JSON_TOKENS,
     ),
+    Target("status for people", status, tokens=JSON_TOKENS),
     Target("addresses", addresses, errors=(ValueError,), tokens=ADDRESS_TOKENS),
     Target("key in base64", keys, errors=(ValueError,), tokens=(b"=", b"_", b"\n", b" ")),
 )

@@ -3,17 +3,28 @@
 from collections.abc import Iterator
 from typing import Any
 
+from wice.errors import RemoteProtocolError
+
 
 def format_status(answer: dict[str, Any]) -> str:
-    """Text of a status answer, ending in a newline."""
-    lines = list(_overlay_lines(answer["overlay"]))
+    """Text of a status answer, ending in a newline; raise RemoteProtocolError."""
+    try:
+        return "\n".join(_lines(answer)) + "\n"
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        # Whatever is behind the socket wrote it: a daemon of another version, for one.
+        raise RemoteProtocolError(
+            "the daemon's status is not as this wice knows it: are both of one version?"
+        ) from None
+
+
+def _lines(answer: dict[str, Any]) -> Iterator[str]:
+    yield from _overlay_lines(answer["overlay"])
     for interface in answer["interfaces"]:
-        lines.append("")
-        lines.extend(_interface_lines(interface))
+        yield ""
+        yield from _interface_lines(interface)
         for peer in interface["peers"]:
-            lines.append("")
-            lines.extend(_peer_lines(peer))
-    return "\n".join(lines) + "\n"
+            yield ""
+            yield from _peer_lines(peer)
 
 
 def _overlay_lines(overlay: dict[str, Any]) -> Iterator[str]:
