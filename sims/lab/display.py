@@ -13,6 +13,18 @@ from sims.lab.progress import LABELS, Pair, Stage
 
 COLUMNS_MAX: Final = 2
 """Pairs that a table of stages has a column for."""
+WHOLE_NAMES_MAX: Final = 8
+"""Columns of a grid with whole names on top: twelve homes fit on a terminal of 80 columns."""
+
+SHORT_LABELS: Final = {
+    Stage.HANDSHAKE: "wg",
+    Stage.SELECTED: "path",
+    Stage.CHECKING: "chck",
+    Stage.DESCRIBED: "desc",
+    Stage.FOUND: "find",
+    Stage.JOINED: "join",
+}
+"""How far a pair has come, the last first."""
 
 
 class Display(Protocol):
@@ -108,8 +120,8 @@ class LiveDisplay:
         def cell(pair: Pair) -> str:
             at_s = self._times.get((pair, Stage.PING))
             if at_s is not None:
-                return f"{at_s:.1f} s"
-            return next((str(s)[:6] for s in reversed(Stage) if (pair, s) in self._times), "…")
+                return f"{at_s:.1f}"
+            return next((SHORT_LABELS[s] for s in SHORT_LABELS if (pair, s) in self._times), "…")
 
         return pair_grid(self._pairs, cell)
 
@@ -117,7 +129,9 @@ class LiveDisplay:
 def pair_grid(pairs: Sequence[Pair], cell: Callable[[Pair], str]) -> Table:
     """Who pings in rows, who is pinged in columns."""
     names = list(dict.fromkeys(pair.source for pair in pairs))
-    table = Table("", *names, box=SIMPLE, padding=(0, 1, 0, 0))
+    is_wide = len(names) > WHOLE_NAMES_MAX
+    headers = (name[:4] if is_wide else name for name in names)
+    table = Table("", *headers, box=SIMPLE, padding=(0, 1, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True

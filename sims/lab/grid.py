@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -13,8 +14,10 @@ from sims.lab.demo import Demo
 from sims.lab.display import SilentDisplay
 from sims.lab.expectation import can_be_direct
 from sims.lab.lab import open_lab
-from sims.lab.link import Link
+from sims.lab.link import PLAIN, Link
 from sims.lab.nat import NAT_KINDS
+from sims.lab.progress import Stage
+from sims.lab.registry import LABS_DIRECTORY
 from sims.lab.report import Report
 from sims.lab.topology import IpVersions, Topology, sites_of
 from wice.peer.machine import NO_PATH_REASON
@@ -24,7 +27,7 @@ LABS_AT_ONCE_MAX: Final = 3
 PAIR_TIMEOUT_S: Final = 60.0
 
 NO_PATH_TIMEOUT_S: Final = 15.0
-"""Within this time after their start both sides say that they have no direct path."""
+"""Within this time after both have joined they say that they have no direct path."""
 
 KINDS_IPV6: Final = ("none", "port-restricted", "cgnat", "udp-blocked")
 """Where nobody translates, other kinds do nothing that these do not."""
@@ -87,12 +90,14 @@ async def run_grid(ip: IpVersions, link: Link, tell: Callable[[Cell], None]) -> 
     return [cells[pair] for pair in pairs]
 
 
-async def run_pair(kinds: tuple[str, str], ip: IpVersions, link: Link) -> Cell:
+async def run_pair(
+    kinds: tuple[str, str], ip: IpVersions, link: Link = PLAIN, labs: Path = LABS_DIRECTORY
+) -> Cell:
     """Connect two homes of these kinds in a lab of their own."""
     one, other = (NAT_KINDS[kind] for kind in kinds)
     expected = DIRECT if can_be_direct(one, other, ip) else NO_PATH
     topology = Topology(sites_of(dict(zip(HOMES, (one, other), strict=True))), ip=ip, link=link)
-    with open_lab(topology) as lab:
+    with open_lab(topology, labs) as lab:
         demo = Demo(
             lab=lab,
             display=SilentDisplay(),
@@ -112,8 +117,9 @@ def _judge(report: Report) -> tuple[str, str]:
         return DIRECT, ""
     reasons = [pair.reason for pair in report.pairs]
     if not any(paths) and all(reason.startswith(NO_PATH_REASON) for reason in reasons):
-        if report.settled_s > NO_PATH_TIMEOUT_S:
-            return FAILED, f"said only after {report.settled_s:.1f} s: {reasons[0]}"
+        joined_s = max(reached[Stage.JOINED] for reached in report.stages.values())
+        if report.settled_s - joined_s > NO_PATH_TIMEOUT_S:
+            return FAILED, f"said only {report.settled_s - joined_s:.1f} s after joining"
         return NO_PATH, reasons[0].removeprefix(NO_PATH_REASON).lstrip(":; ")
     return FAILED, "; ".join(report.problems)
 

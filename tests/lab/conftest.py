@@ -1,3 +1,4 @@
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def labs(tmp_path: Path) -> Path:
     """Where this test's labs are registered: no other test sweeps them, nor they others."""
     return tmp_path / "labs"
+
+
+@pytest.fixture
+def short_labs() -> Iterator[Path]:
+    """The same with a name short enough for the daemons' Unix sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="wice-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -1,0 +1,69 @@
+"""Pairs of NAT kinds connect where NAT theory says that they can, and say so where they cannot."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sims.lab.expectation import can_be_direct
+from sims.lab.grid import DIRECT, FAILED, NO_PATH, Cell, grid_table, kinds_of, run_pair
+from sims.lab.nat import NAT_KINDS
+from sims.lab.topology import IpVersions
+
+HANG_S = 900.0
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("kinds", "ip", "expected"),
+    [
+        (("symmetric", "address-restricted"), IpVersions.V4, DIRECT),
+        (("full-cone", "cgnat"), IpVersions.V4, DIRECT),
+        (("symmetric", "port-restricted"), IpVersions.V4, NO_PATH),
+        (("cgnat", "port-restricted"), IpVersions.V6, DIRECT),
+    ],
+)
+async def test_a_pair_is_as_nat_theory_has_it(
+    short_labs: Path, kinds: tuple[str, str], ip: IpVersions, expected: str
+) -> None:
+    cell = await run_pair(kinds, ip, labs=short_labs)
+    assert cell.seen == cell.expected == expected, str(cell)
+
+
+@pytest.mark.root
+@pytest.mark.nightly
+@pytest.mark.parametrize("ip", list(IpVersions))
+def test_every_pair_is_as_nat_theory_has_it(short_labs: Path, ip: IpVersions) -> None:
+    argv = [sys.executable, "-m", "wice", "demo", "--grid", "--json", "--ip", str(ip)]
+    environment = {**os.environ, "WICE_LABS": str(short_labs)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=HANG_S)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["as_expected"] is True
+    seen = {tuple(pair["nat"]): pair["seen"] for pair in report["pairs"]}
+    for one, other in combinations_with_replacement(kinds_of(ip), 2):
+        is_direct = can_be_direct(NAT_KINDS[one], NAT_KINDS[other], ip)
+        assert seen[one, other] == (DIRECT if is_direct else NO_PATH)
+    assert list(short_labs.iterdir()) == []
+
+
+def test_the_grid_marks_what_is_not_as_expected() -> None:
+    cells = [
+        Cell(("none", "none"), DIRECT, DIRECT, "", 1.25),
+        Cell(("none", "symmetric"), DIRECT, NO_PATH, "why", 9.0),
+        Cell(("symmetric", "symmetric"), NO_PATH, FAILED, "a daemon died", 0.0),
+    ]
+    console = Console(width=60)
+    with console.capture() as capture:
+        console.print(grid_table(("none", "symmetric"), cells))
+    rows = [line.split() for line in capture.get().splitlines()]
+    assert ["none", "1.2", "s"] in rows
+    assert ["symmetric", "none!", "FAILED!"] in rows
+    assert [cell.is_as_expected for cell in cells] == [True, False, False]
+    assert "expected: direct" in str(cells[1])
