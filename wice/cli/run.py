@@ -1,5 +1,6 @@
 """``wice up`` and ``wice bootstrap``: the daemon in the foreground, its events as log lines."""
 
+import gc
 import logging
 import signal
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path as FilePath
 import trio
 
 from wice.config import Config, load_config
-from wice.daemon.daemon import check_overlay, run_bootstrap, run_up
+from wice.daemon.daemon import check_overlay, load_backend, run_bootstrap, run_up
 from wice.events import Dropped, Event, EventStream
 from wice.linux import LinuxPlatform
 
@@ -22,8 +23,15 @@ def load_checked_config(path: FilePath) -> Config:
 
 
 def run_foreground(path: FilePath, *, is_bootstrap: bool, debug: bool) -> None:
-    """Run until SIGTERM or SIGINT, then in order down; raise WiceError, alone or in a group."""
+    """Run until SIGTERM or SIGINT, then in order down; raise WiceError, alone or in a group.
+
+    The caller may have disabled the garbage collector while it imported this module.
+    """
     config = load_checked_config(path)
+    load_backend()
+    # What was imported stays for good: no collection needs to look at it again.
+    gc.freeze()
+    gc.enable()
     # A library's warning is not addressed to the person who runs a mesh.
     logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL)
     trio.run(_run, config, is_bootstrap)

@@ -161,15 +161,20 @@ def check_overlay(config: Config) -> None:
             entry.load()(config.overlay)
 
 
-@asynccontextmanager
-async def _open_transport(
-    config: Config, platform: Platform, events: EventStream, *, is_bootstrap: bool
-) -> AsyncIterator[Transport]:
+def load_backend() -> TransportFactory:
+    """Import the backend, which takes most of the start; raise WiceError where there is none."""
     entries = tuple(entry_points(group="wice.backends", name=BACKEND))
     if not entries:
         raise WiceError(f"the backend {BACKEND} is not installed")
     factory: TransportFactory = entries[0].load()
-    opening = factory(
+    return factory
+
+
+@asynccontextmanager
+async def _open_transport(
+    config: Config, platform: Platform, events: EventStream, *, is_bootstrap: bool
+) -> AsyncIterator[Transport]:
+    opening = load_backend()(
         config.overlay,
         platform=platform,
         state_directory=platform.state_directory(config.state_dir),
