@@ -1,17 +1,15 @@
 """Encode and decode of STUN requests and responses, ours beside ``aioice.stun``, in one run.
 
-Run as ``python tests/bench/bench_stun.py [--json]``. Best of several rounds, the two codecs taken
-in turns, so that a busy machine slows both.
+Run as ``python -m tests.bench stun``. The two codecs take turns, so that a busy machine slows both,
+and each round gives one ratio.
 """
 
-import argparse
-import json
-import sys
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aioice import stun as theirs
 
+from tests.bench.report import Goal, Row
 from wice.datagram import Endpoint
 from wice.stun import Attribute, Class, IntegrityKey, Method, encode, pack_xor_address, parse
 
@@ -20,7 +18,9 @@ OUR_KEY = IntegrityKey(KEY)
 TRANSACTION_ID = bytes(range(12))
 USERNAME = "remoteuf:localufr"
 ROUNDS = 15
-REPEATS = 4_000
+REPEATS = 2_000
+ENCODE_GOAL = Goal(3.0, is_least=True)
+DECODE_GOAL = Goal(1.7, is_least=True)
 
 
 def our_request() -> bytes:
@@ -69,45 +69,32 @@ def their_read(data: bytes) -> None:
     assert theirs.parse_message(data).check_message_integrity(KEY)
 
 
-def measure() -> dict[str, dict[str, float]]:
-    """Microseconds a call of ours and of theirs, and their ratio, for each task."""
+def tasks() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """Ours and theirs, by what both do."""
     request = our_request()
     assert request == their_request()
-    tasks: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    found: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "request encode": (our_request, their_request),
-        "request decode+verify": (lambda: our_read(request), lambda: their_read(request)),
+        "request decode and verify": (lambda: our_read(request), lambda: their_read(request)),
     }
-    for family, host in (("v4", "203.0.113.7"), ("v6", "2001:db8::7")):
+    for family, host in (("IPv4", "203.0.113.7"), ("IPv6", "2001:db8::7")):
         response = our_response(host)
         assert response == their_response(host)
-        tasks[f"response {family} encode"] = (
+        found[f"response encode, {family}"] = (
             lambda host=host: our_response(host),
             lambda host=host: their_response(host),
         )
-    results = {}
-    for name, pair in tasks.items():
-        best = [float("inf"), float("inf")]
+    return found
+
+
+def rows() -> Iterator[Row]:
+    for name, pair in tasks().items():
+        ours_us, theirs_us = [], []
         for _ in range(ROUNDS):
-            for which, task in enumerate(pair):
-                best[which] = min(best[which], timeit.timeit(task, number=REPEATS) / REPEATS)
-        ours_us, theirs_us = best[0] * 1e6, best[1] * 1e6
-        results[name] = {"ours_us": ours_us, "aioice_us": theirs_us, "ratio": theirs_us / ours_us}
-    return results
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    results = measure()
-    if parser.parse_args().json:
-        sys.stdout.write(json.dumps(results) + "\n")
-        return
-    for name, row in results.items():
-        sys.stdout.write(
-            f"stun {name:24} {row['ours_us']:6.2f} us   aioice {row['aioice_us']:6.2f} us   "
-            f"x{row['ratio']:.1f}\n"
-        )
-
-
-if __name__ == "__main__":
-    main()
+            for task, found in zip(pair, (ours_us, theirs_us), strict=True):
+                found.append(timeit.timeit(task, number=REPEATS) / REPEATS * 1e6)
+        yield Row("stun", f"{name}: ours", "µs", ours_us)
+        yield Row("stun", f"{name}: aioice", "µs", theirs_us)
+        ratios = [theirs / ours for ours, theirs in zip(ours_us, theirs_us, strict=True)]
+        goal = DECODE_GOAL if "decode" in name else ENCODE_GOAL
+        yield Row("stun", f"{name}: aioice / ours", "×", ratios, goal)
