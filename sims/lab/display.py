@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+import trio
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
@@ -13,6 +14,8 @@ from sims.lab.progress import LABELS, Pair, Stage
 
 COLUMNS_MAX: Final = 2
 """Pairs that a table of stages has a column for."""
+REDRAW_INTERVAL_S: Final = 0.05
+"""Twelve homes come to hundreds of stages in a second, and a table costs as much as a handshake."""
 WHOLE_NAMES_MAX: Final = 8
 """Columns of a grid with whole names on top: twelve homes fit on a terminal of 80 columns."""
 
@@ -78,6 +81,7 @@ class LiveDisplay:
         self._console = console
         self._pairs = pairs
         self._times: dict[tuple[Pair, Stage], float] = {}
+        self._drawn_at_s = 0.0
         # Drawn when something happens, so rich needs no thread that redraws.
         self._live = Live(console=console, auto_refresh=False)
 
@@ -92,6 +96,7 @@ class LiveDisplay:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._live.update(self._table(), refresh=True)
         self._live.__exit__(kind, error, traceback)
 
     def say(self, line: str) -> None:
@@ -99,11 +104,15 @@ class LiveDisplay:
 
     def reached(self, pair: Pair, stage: Stage, at_s: float) -> None:
         self._times[pair, stage] = at_s
-        self._draw()
+        if trio.current_time() - self._drawn_at_s >= REDRAW_INTERVAL_S:
+            self._draw()
 
     def _draw(self) -> None:
-        is_few = len(self._pairs) <= COLUMNS_MAX
-        self._live.update(self._stages() if is_few else self._progress(), refresh=True)
+        self._drawn_at_s = trio.current_time()
+        self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> Table:
+        return self._stages() if len(self._pairs) <= COLUMNS_MAX else self._progress()
 
     def _stages(self) -> Table:
         table = Table("stage", *(str(pair) for pair in self._pairs))

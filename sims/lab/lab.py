@@ -96,6 +96,8 @@ class Lab:
             self[node.name].run(["ip", "-batch", "-"], "\n".join(self._links(node)))
             for ruleset in node.rulesets:
                 self[node.name].run(["nft", "-f", "-"], _definitions(node) + ruleset)
+        if self._switch is not None:
+            self._switch.wait_ready()
 
     def close(self) -> None:
         if self._switch is not None:

@@ -36,7 +36,7 @@ from sims.lab.topology import IpVersions, Topology, sites_of
 
 HOME_NAMES: Final = (
     *("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"),
-    *("ivan", "judy", "mallory", "niaj", "olivia", "peggy", "rupert", "sybil"),
+    *("ivan", "judy", "kim", "liam", "mia", "nina", "oscar", "peggy"),
 )
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -20,14 +20,17 @@ from random import Random
 from typing import Final
 
 from sims.lab.link import Link
+from sims.lab.namespaces import LabError
 from sims.lab.switch import Switch
 
 TUN_DEVICE: Final = "/dev/net/tun"
 FRAME_SIZE_MAX_BYTES: Final = 65_535
 FRAMES_PER_TURN_MAX: Final = 64
 """Frames read from one port before the others have their turn."""
+READY: Final = b"ready"
+REALTIME_PRIORITY: Final = 1
 NICENESS: Final = -10
-"""A switch that waits for a processor is a link with more jitter than asked for."""
+"""Where the machine has no real-time scheduling for us."""
 END_TIMEOUT_S: Final = 3.0
 
 _TUNSETIFF: Final = 0x400454CA
@@ -63,7 +66,7 @@ class SwitchProcess:
             self._popen = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 pass_fds=descriptors,
                 env=environment,
                 start_new_session=True,
@@ -71,6 +74,13 @@ class SwitchProcess:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+    def wait_ready(self) -> None:
+        """Wait until it carries frames: Python takes a while to start. Raise LabError."""
+        assert self._popen.stdout is not None
+        with self._popen.stdout as output:
+            if output.read() != READY:
+                raise LabError("the switch of the lab's links did not start")
 
     def release(self) -> None:
         """Let it run on; nobody waits for it any more."""
@@ -116,11 +126,21 @@ def _write(ports: Sequence[int], frames: Iterable[tuple[int, bytes]]) -> None:
             continue  # The interface is down or its queue full: a cable loses it.
 
 
+def _go_first() -> None:
+    """A switch that waits for a processor is a link with more jitter than asked for."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME_PRIORITY))
+    except PermissionError:
+        os.nice(NICENESS)
+
+
 def main() -> None:
     config = json.loads(sys.argv[1])
-    os.nice(NICENESS)
-    links = [Link(**link) for _, link in config]
-    run([descriptor for descriptor, _ in config], Switch(links, Random()))
+    _go_first()
+    switch = Switch([Link(**link) for _, link in config], Random())
+    os.write(sys.stdout.fileno(), READY)
+    os.close(sys.stdout.fileno())
+    run([descriptor for descriptor, _ in config], switch)
 
 
 if __name__ == "__main__":
