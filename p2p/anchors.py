@@ -58,13 +58,18 @@ class AnchorServer:
         """Whether connections to ``peer_id`` carry a stream of this protocol."""
         return peer_id in self._streams
 
+    def is_subscribed(self, blinded_key: BlindedKey) -> bool:
+        """Whether somebody asked for the envelopes to ``blinded_key``, and that still counts."""
+        _, expiry = self._subscriptions.get(blinded_key, (None, 0.0))
+        return expiry > self._platform.wall_time()
+
     async def deliver(
         self, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes
     ) -> "Status":
         """Hand an envelope to who subscribed to ``blinded_key``, and wait until it is taken."""
-        subscriber, expiry = self._subscriptions.get(blinded_key, (None, 0.0))
-        if subscriber is None or expiry <= self._platform.wall_time():
+        if not self.is_subscribed(blinded_key):
             return Status.NOT_HERE
+        subscriber, _ = self._subscriptions[blinded_key]
         return await subscriber.deliver(blinded_key, envelope_id, envelope)
 
     async def serve(self, stream: FrameStream) -> None:

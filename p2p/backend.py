@@ -37,7 +37,7 @@ RESTART_WAIT_S = 0.5
 
 
 class OverlayTransport(Transport):
-    """Envelopes over py-libp2p: records in the DHT, streams by way of anchors.
+    """Envelopes over py-libp2p: records in the DHT, streams by way of anchors, gossip.
 
     One supervisor runs the host, and starts it again should the library take it down.
     """
@@ -103,6 +103,7 @@ class OverlayTransport(Transport):
             "records": len(state.store),
             "subscriptions": 0,
             "watches": 0,
+            "neighbours": [],
             "dropped": dict(state.dropped),
             "restarts": self.restarts,
         }
@@ -118,6 +119,7 @@ class OverlayTransport(Transport):
             if node.bootstrap is not None:
                 status["subscriptions"] = len(node.bootstrap.anchor)
                 status["watches"] = len(node.bootstrap.watches)
+                status["neighbours"] = list(node.bootstrap.gossip.neighbours)
         return status
 
     async def aclose(self) -> None:

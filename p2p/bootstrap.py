@@ -1,13 +1,17 @@
-"""The role of a public node: it stores records, keeps watches and is an anchor."""
+"""The role of a public node: it stores records, keeps watches, is an anchor and gossips."""
+
+from random import Random
 
 import trio
 
 from p2p.anchors import ANCHOR_PROTOCOL, AnchorServer
 from p2p.dht import KAD_PROTOCOL, CountFault, KadClient, KadServer
+from p2p.gossip import Gossip
 from p2p.host import Host
 from p2p.kad import RecordStore, RoutingTable
 from p2p.records import VerifiedRecord
 from p2p.signal import Signal
+from p2p.topics import TOPIC_PROTOCOL
 from p2p.watches import WATCH_PROTOCOL, WatchServer
 from wice.platform import Platform
 
@@ -24,26 +28,37 @@ class BootstrapRole:
         host: Host,
         table: RoutingTable,
         store: RecordStore,
+        dht: KadClient,
         platform: Platform,
+        nursery: trio.Nursery,
+        random: Random,
         count_fault: CountFault,
     ) -> None:
         self.anchor = AnchorServer(host.peer_id, platform, count_fault)
         self.watches = WatchServer(store, platform, count_fault)
+        self.gossip = Gossip(host, table, dht, self.anchor, nursery, random, count_fault)
+        self._dht = dht
         self._store = store
         self._platform = platform
         self._kad = KadServer(host, table, store, platform, self._stored, count_fault)
         host.serve(KAD_PROTOCOL, self._kad.serve)
         host.serve(WATCH_PROTOCOL, self.watches.serve)
         host.serve(ANCHOR_PROTOCOL, self.anchor.serve)
+        host.serve(TOPIC_PROTOCOL, self.gossip.serve)
 
-    async def run(self, dht: KadClient, connected: Signal) -> None:
+    def is_valuable(self, peer_id: str) -> bool:
+        """Whether a peer has its envelopes handed to it here, or passes on those of others."""
+        return self.anchor.has_subscriber(peer_id) or peer_id in self.gossip.neighbours
+
+    async def run(self, connected: Signal) -> None:
         """Keep the table of servers and the store; ``connected``: a known server is there."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._kad.run)
             nursery.start_soon(self._expire)
+            nursery.start_soon(self.gossip.run, connected)
             while True:
                 seen = connected.count
-                await dht.refresh()
+                await self._dht.refresh()
                 with trio.move_on_after(REFRESH_S):
                     await connected.wait_beyond(seen)
 

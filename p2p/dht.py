@@ -257,7 +257,7 @@ class KadClient:
         """Ask one node; raise SignalingUnavailableError."""
         frame = b""
         with trio.move_on_after(QUERY_TIMEOUT_S) as scope:
-            await self._connect(node)
+            await self.connect(node)
             frame = await self._requests.request(node.peer_id, payload)
         if scope.cancelled_caught:
             await self._requests.drop(node.peer_id)
@@ -270,7 +270,11 @@ class KadClient:
             raise SignalingUnavailableError(str(error)) from error
         return answer
 
-    async def _connect(self, node: ServerNode) -> None:
+    async def connect(self, node: ServerNode) -> None:
+        """Be connected to a server, not dialling again what did not answer lately.
+
+        Raise SignalingUnavailableError.
+        """
         if self._host.is_connected(node.peer_id):
             return
         now = trio.current_time()

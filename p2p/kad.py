@@ -61,6 +61,9 @@ class RoutingTable:
     def get(self, peer_id: str) -> ServerNode | None:
         return self._nodes.get(peer_id)
 
+    def nodes(self) -> list[ServerNode]:
+        return list(self._nodes.values())
+
     def add(self, node: ServerNode) -> bool:
         """Know ``node``; False where its bucket is full of nodes that answer."""
         if node.position == self._own_position:

@@ -1,8 +1,9 @@
 """One life of a node: a host and everything that runs on it. What outlives it is ``State``."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from random import Random
 
@@ -22,6 +23,7 @@ from p2p.rendezvous import Directory, Found, Publisher, Resolver
 from p2p.requests import RequestPool
 from p2p.section import NodeAddress, Section, TcpAddress, check_peer_id, peer_id_text
 from p2p.signal import Signal
+from p2p.topics import NONCE_SIZE_BYTES, TopicClient, make_publish
 from p2p.watches import WatchClient
 from wice.errors import SignalingUnavailableError
 from wice.events import Dropped, EventSink
@@ -37,6 +39,10 @@ DROP_REASONS_MAX = 64
 WAY_STAGGER_S = 0.5
 """After which the next way to a recipient is tried beside the one that has not answered."""
 WAY_TIMEOUT_S = 8.0
+TOPIC_STAGGER_S = 1.5
+"""After which the topic is tried beside ways that have not answered."""
+PUBLISHERS_MAX = 2
+"""Anchors of ours that publish one message."""
 
 ROOM = "p2p"
 
@@ -100,17 +106,20 @@ class OverlayNode:
         self.publisher = Publisher(state.inboxes, self.dht, self._presence, platform, state.events)
         self.bootstrap: BootstrapRole | None = None
         if state.is_bootstrap:
-            self.bootstrap = BootstrapRole(host, self._table, state.store, platform, fault)
+            self.bootstrap = BootstrapRole(
+                host, self._table, state.store, self.dht, platform, nursery, state.random, fault
+            )
         anchor = self.bootstrap.anchor if self.bootstrap else None
         host.serve(ENVELOPE_PROTOCOL, EnvelopeServer(state.inboxes, anchor, fault).serve)
         self._envelopes = EnvelopeClient(host, nursery, fault)
+        self._topics = TopicClient(host, nursery, fault)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.connections.run)
             nursery.start_soon(self._watch_network)
             if self.bootstrap is not None:
-                nursery.start_soon(self.bootstrap.run, self.dht, self.connections.changed)
+                nursery.start_soon(self.bootstrap.run, self.connections.changed)
             else:
                 nursery.start_soon(self.publisher.run)
                 nursery.start_soon(self.resolver.run, self.connections.changed)
@@ -121,37 +130,60 @@ class OverlayNode:
         """Whether connections to a peer are in use and are the last to be closed."""
         if self.connections.is_kept(peer_id):
             return True
-        return self.bootstrap is not None and self.bootstrap.anchor.has_subscriber(peer_id)
+        return self.bootstrap is not None and self.bootstrap.is_valuable(peer_id)
 
     async def deliver(self, found: Found, envelope_id: bytes, envelope: bytes) -> str | None:
         """Try the ways to a recipient until it acknowledges; the way's name, None if none did.
 
         They are tried in order, each a little after the one before or as soon as that failed;
-        the recipient knows the second copy of an envelope when it sees it.
+        the recipient knows the second copy of an envelope when it sees it. Its topic is the last,
+        and not tried where everybody who takes its envelopes has answered that it is not there.
         """
         taken_by: list[str] = []
+        answers: list[Status] = []
 
-        async def attempt(way: str, node: Node, failed: trio.Event) -> None:
+        async def attempt(
+            way: str, send: Callable[[], Awaitable["Status"]], ended: trio.Event
+        ) -> None:
             with trio.move_on_after(WAY_TIMEOUT_S):
                 try:
-                    peer_id = await self._connect(node)
-                    status = await self._envelopes.send(
-                        peer_id, found.blinded_key, envelope_id, envelope
-                    )
+                    answers.append(await send())
                 except SignalingUnavailableError:
-                    status = Status.UNAVAILABLE
-                if status == Status.TAKEN:
-                    taken_by.append(way)
-                    nursery.cancel_scope.cancel()
-            failed.set()
+                    pass
+                else:
+                    if answers[-1] == Status.TAKEN:
+                        taken_by.append(way)
+                        nursery.cancel_scope.cancel()
+            ended.set()
+
+        async def start(way: str, send: Callable[[], Awaitable["Status"]]) -> trio.Event:
+            ended = trio.Event()
+            nursery.start_soon(attempt, way, send, ended)
+            with trio.move_on_after(WAY_STAGGER_S):
+                await ended.wait()
+            return ended
 
         async with trio.open_nursery() as nursery:
-            for way, node in self._ways(found.presence):
-                failed = trio.Event()
-                nursery.start_soon(attempt, way, node, failed)
-                with trio.move_on_after(WAY_STAGGER_S):
-                    await failed.wait()
+            ways = [
+                await start(way, partial(self._send, node, found, envelope_id, envelope))
+                for way, node in self._ways(found.presence)
+            ]
+            with trio.move_on_after(TOPIC_STAGGER_S):
+                for ended in ways:
+                    await ended.wait()
+            if len(answers) < len(ways):
+                nonce = self._state.platform.random_bytes(NONCE_SIZE_BYTES)
+                publish = make_publish(found.blinded_key, envelope_id, envelope, nonce)
+                for peer_id in self.connections.connected[:PUBLISHERS_MAX]:
+                    await start("topic", partial(self._topics.publish, peer_id, publish))
         return taken_by[0] if taken_by else None
+
+    async def _send(
+        self, node: Node, found: Found, envelope_id: bytes, envelope: bytes
+    ) -> "Status":
+        """Over a stream to the recipient or one of its anchors."""
+        peer_id = await self._connect(node)
+        return await self._envelopes.send(peer_id, found.blinded_key, envelope_id, envelope)
 
     def _ways(self, presence: Presence) -> list[tuple[str, Node]]:
         ways = []

@@ -14,6 +14,7 @@ from wice.proto.overlay_pb2 import (
     EnvelopeMessage,
     KadMessage,
     KadRecord,
+    TopicMessage,
     WatchRequest,
 )
 
@@ -68,6 +69,9 @@ VALID = {
     ),
     WatchRequest: WatchRequest(watches=[WatchRequest.Watch(key=b"/wice/key", lifetime_s=600)]),
     AnchorMessage: AnchorMessage(deliver=AnchorMessage.Deliver(id=1, envelope=bytes(40))),
+    TopicMessage: TopicMessage(
+        publish=TopicMessage.Publish(blinded_key=bytes(32), envelope=bytes(40), hops_left=8)
+    ),
     EnvelopeMessage: EnvelopeMessage(send=EnvelopeMessage.Send(id=1, envelope=bytes(40))),
 }
 

@@ -175,3 +175,29 @@ class EnvelopeMessage(_message.Message):
     send: EnvelopeMessage.Send
     result: EnvelopeMessage.Result
     def __init__(self, send: _Optional[_Union[EnvelopeMessage.Send, _Mapping]] = ..., result: _Optional[_Union[EnvelopeMessage.Result, _Mapping]] = ...) -> None: ...
+
+class TopicMessage(_message.Message):
+    __slots__ = ("publish", "taken")
+    class Publish(_message.Message):
+        __slots__ = ("blinded_key", "envelope_id", "envelope", "nonce", "hops_left")
+        BLINDED_KEY_FIELD_NUMBER: _ClassVar[int]
+        ENVELOPE_ID_FIELD_NUMBER: _ClassVar[int]
+        ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+        NONCE_FIELD_NUMBER: _ClassVar[int]
+        HOPS_LEFT_FIELD_NUMBER: _ClassVar[int]
+        blinded_key: bytes
+        envelope_id: bytes
+        envelope: bytes
+        nonce: bytes
+        hops_left: int
+        def __init__(self, blinded_key: _Optional[bytes] = ..., envelope_id: _Optional[bytes] = ..., envelope: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., hops_left: _Optional[int] = ...) -> None: ...
+    class Taken(_message.Message):
+        __slots__ = ("message_id",)
+        MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+        message_id: bytes
+        def __init__(self, message_id: _Optional[bytes] = ...) -> None: ...
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    publish: TopicMessage.Publish
+    taken: TopicMessage.Taken
+    def __init__(self, publish: _Optional[_Union[TopicMessage.Publish, _Mapping]] = ..., taken: _Optional[_Union[TopicMessage.Taken, _Mapping]] = ...) -> None: ...
