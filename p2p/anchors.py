@@ -12,7 +12,7 @@ import trio
 
 from p2p.frames import parse
 from p2p.host import Host
-from p2p.inboxes import Inboxes
+from p2p.inboxes import Inboxes, check_envelope
 from p2p.records import SUBSCRIPTION_LIFETIME_MAX_S, sign_subscription, verify_subscription
 from p2p.section import check_peer_id
 from p2p.signal import Signal
@@ -314,6 +314,7 @@ class _AnchorSession:
                 self._pongs.notify()
 
     async def _deliver(self, deliver: AnchorMessage.Deliver) -> None:
+        check_envelope(deliver.envelope_id, deliver.envelope)
         taken = self._inboxes.deliver(
             blinded_key_from(deliver.blinded_key), deliver.envelope_id, deliver.envelope
         )

@@ -7,12 +7,11 @@ import trio
 from p2p.anchors import AnchorServer, Status, blinded_key_from
 from p2p.frames import parse
 from p2p.host import Host
-from p2p.inboxes import ENVELOPE_ID_SIZE_BYTES, Inboxes
+from p2p.inboxes import Inboxes, check_envelope
 from p2p.streams import FrameStream, StreamClosedError
 from wice.errors import RemoteProtocolError
 from wice.keys import BlindedKey
 from wice.proto.overlay_pb2 import EnvelopeMessage
-from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES
 
 ENVELOPE_PROTOCOL = "/wice/envelope/1"
 SENDS_PENDING_MAX = 64
@@ -170,7 +169,4 @@ class _Result:
 def _check(send: EnvelopeMessage.Send) -> None:
     """Raise RemoteProtocolError for what no sender of ours sends."""
     blinded_key_from(send.blinded_key)
-    if len(send.envelope_id) != ENVELOPE_ID_SIZE_BYTES:
-        raise RemoteProtocolError("an envelope id of the wrong size")
-    if len(send.envelope) > ENVELOPE_SIZE_MAX_BYTES:
-        raise RemoteProtocolError("an envelope that is too long")
+    check_envelope(send.envelope_id, send.envelope)

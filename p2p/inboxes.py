@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import trio
 
 from p2p.signal import Signal
-from wice.errors import LocalProtocolError, SignalingClosedError
+from wice.errors import LocalProtocolError, RemoteProtocolError, SignalingClosedError
 from wice.keys import (
     BlindedKey,
     CommunitySecret,
@@ -18,6 +18,7 @@ from wice.keys import (
     epochs_to_read,
 )
 from wice.platform import Platform
+from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES
 
 INBOX_MAX = 256
 """Envelopes that wait in one subscription; while it is full, senders are told so."""
@@ -129,6 +130,14 @@ class _Inbox:
         self.key_holder = key_holder
         self.channels: list[trio.MemorySendChannel[bytes]] = []
         self.signers: dict[int, EpochSigner] = {}
+
+
+def check_envelope(envelope_id: bytes, envelope: bytes) -> None:
+    """Raise RemoteProtocolError for what no sender of ours sends, whoever hands it over."""
+    if len(envelope_id) != ENVELOPE_ID_SIZE_BYTES:
+        raise RemoteProtocolError("an envelope id of the wrong size")
+    if len(envelope) > ENVELOPE_SIZE_MAX_BYTES:
+        raise RemoteProtocolError("an envelope that is too long")
 
 
 def _put(channel: trio.MemorySendChannel[bytes], envelope: bytes) -> bool:
