@@ -21,15 +21,19 @@ _LENGTHS = (0, 1, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF)
 _GROWTHS = (1, 3, 4, 16, 300, 70_000)
 
 
-def mutate(program: bytes, samples: Samples, tokens: Samples = ()) -> bytes:
-    """One of ``samples`` with the changes of ``program``; ``tokens`` are put into texts."""
+def mutate(
+    program: bytes, samples: Samples, changes: "Sequence[Change]", tokens: Samples = ()
+) -> bytes:
+    """One of ``samples`` with those of ``changes`` that ``program`` names.
+
+    tokens: what ``insert_token`` and ``set_value`` put into texts.
+    """
     data = samples[program[0] % len(samples)]
-    changes = _CHANGES if tokens else _CHANGES_OF_BINARY
     for at in range(1, len(program) - 4, 5):
         change = changes[program[at] % len(changes)]
         where = int.from_bytes(program[at + 1 : at + 3], "big")
         how = int.from_bytes(program[at + 3 : at + 5], "big")
-        data = change(data, where, how, tokens if change in _CHANGES_WITH_TOKENS else samples)
+        data = change(data, where, how, tokens if change in _WITH_TOKENS else samples)
         data = data[:SIZE_MAX_BYTES]
     return data
 
@@ -97,12 +101,12 @@ def _insert_varint(data: bytes, where: int, how: int, _: Samples) -> bytes:
     return data[:at] + b"\xff" * (how % 11) + bytes((how >> 8 & 0x7F,)) + data[at + how % 3 :]
 
 
-def _insert_token(data: bytes, where: int, how: int, tokens: Samples) -> bytes:
+def insert_token(data: bytes, where: int, how: int, tokens: Samples) -> bytes:
     at = where % (len(data) + 1)
     return data[:at] + tokens[how % len(tokens)] + data[at + (how >> 8) % 16 :]
 
 
-def _set_value(data: bytes, where: int, how: int, tokens: Samples) -> bytes:
+def set_value(data: bytes, where: int, how: int, tokens: Samples) -> bytes:
     """One of the lines ``key = value`` gets another value, and all else stays well-formed."""
     lines = data.splitlines(keepends=True)
     settings = [at for at, line in enumerate(lines) if b"=" in line]
@@ -113,9 +117,96 @@ def _set_value(data: bytes, where: int, how: int, tokens: Samples) -> bytes:
     return b"".join(lines)
 
 
+def change_field(data: bytes, where: int, how: int, _: Samples) -> bytes:
+    """A field of a protobuf message changes, at any depth, and every length around it fits."""
+    fields = _fields(data)
+    if not fields:
+        return data
+    start, content, end = fields[where % len(fields)]
+    kind, value = data[start] & 7, data[content:end]
+    deeper = how & 1 and kind == _LENGTH_DELIMITED and _fields(value)
+    if deeper:
+        value = change_field(value, where // len(fields), how >> 1, ())
+    elif how & 0xE == 0:
+        return data[:start] + data[end:]
+    elif how & 0xE == 2:
+        return data[:end] + data[start:end] * (how >> 4 & 0x7F) + data[end:]
+    elif kind == _LENGTH_DELIMITED:
+        size = (0, 1, len(value) - 1, len(value) + 1, 300, 20_000)[(how >> 4) % 6]
+        value = value[: max(size, 0)].ljust(size, bytes((how >> 8,)))
+    elif kind == 0:
+        value = _varint((1 << (how >> 4 & 0x3F)) - (how & 1))
+    head = _varint(len(value)) if kind == _LENGTH_DELIMITED else b""
+    return data[:start] + data[start : _tag_end(data, start)] + head + value + data[end:]
+
+
+_LENGTH_DELIMITED = 2
+
+
+def _fields(data: bytes) -> list[tuple[int, int, int]]:
+    """Where each field starts, where its value does, and where it ends; none where data is bad."""
+    fields = []
+    at = 0
+    while at < len(data):
+        start, kind = at, data[at] & 7
+        at = content = _tag_end(data, at)
+        if kind == _LENGTH_DELIMITED:
+            content = _tag_end(data, at)
+            at = content + _number(data[at:content])
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        elif kind == 0:
+            at = _tag_end(data, at)
+        else:
+            return []
+        if at > len(data):
+            return []
+        fields.append((start, content, at))
+    return fields
+
+
+def _tag_end(data: bytes, at: int) -> int:
+    while at < len(data) and data[at] & 0x80:
+        at += 1
+    return at + 1
+
+
+def _number(varint: bytes) -> int:
+    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(varint))
+
+
+def _varint(number: int) -> bytes:
+    head = bytearray()
+    while number > 0x7F:
+        head.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*head, number))
+
+
+def change_attribute(data: bytes, where: int, how: int, _: Samples) -> bytes:
+    """A STUN attribute changes its size or its place, and what stands around it fits."""
+    spans = []
+    at = 20
+    while at + 4 <= len(data):
+        end = at + 4 + (int.from_bytes(data[at + 2 : at + 4], "big") + 3 & ~3)
+        spans.append((at, end))
+        at = end
+    if not spans or at != len(data):
+        return data
+    at, end = spans[where % len(spans)]
+    attribute = data[at:end]
+    if how & 3 == 0:
+        changed = attribute * (how >> 2 & 0x7F)
+    else:
+        size = (0, 1, 3, 4, 8, 12, 20, 21)[how >> 2 & 7]
+        value = attribute[4:][:size].ljust(size, bytes((how >> 8,)))
+        changed = attribute[:2] + size.to_bytes(2, "big") + value + bytes(-size % 4)
+    return data[:at] + changed + data[end:]
+
+
 Change = Callable[[bytes, int, int, Samples], bytes]
 
-_CHANGES_OF_BINARY: Sequence[Change] = (
+BINARY: Sequence[Change] = (
     _flip_bit,
     _flip_bit,
     _set_byte,
@@ -130,5 +221,10 @@ _CHANGES_OF_BINARY: Sequence[Change] = (
     _set_length,
     _insert_varint,
 )
-_CHANGES: Sequence[Change] = (*_CHANGES_OF_BINARY, *(_insert_token,) * 4, *(_set_value,) * 6)
-_CHANGES_WITH_TOKENS = frozenset({_insert_token, _set_value})
+PROTOBUF: Sequence[Change] = (*BINARY, *(change_field,) * 12)
+STUN: Sequence[Change] = (*BINARY, *(change_attribute,) * 8)
+TEXT: Sequence[Change] = (*BINARY, *(insert_token,) * 4, *(set_value,) * 6)
+VALUES: Sequence[Change] = (set_value,)
+"""For texts that a single wrong byte makes unreadable."""
+
+_WITH_TOKENS = frozenset({insert_token, set_value})

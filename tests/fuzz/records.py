@@ -18,6 +18,7 @@ from p2p.records import (
     verify_record,
     verify_subscription,
 )
+from tests.fuzz.mutation import PROTOBUF
 from tests.fuzz.target import Case, Target
 from wice.keys import (
     EPOCH_LENGTH_S,
@@ -102,7 +103,7 @@ def dht_key(_: Path) -> Case:
 
 TARGETS = (
     Target("presence record", record),
-    Target("presence record, payload of a hostile owner", payload),
+    Target("presence record, payload of a hostile owner", payload, changes=PROTOBUF),
     Target("epoch certificate", certificate),
     Target("subscription", subscription),
     Target("DHT key", dht_key),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+from tests.fuzz.mutation import PROTOBUF
 from tests.fuzz.target import Case, Target
 from wice.errors import EnvelopeError
 from wice.keys import KeyPair, LocalKeyHolder, PrivateKey, seal_anonymous
@@ -157,9 +158,9 @@ def session(_: Path) -> Case:
 
 
 TARGETS = (
-    Target("envelope, outer", outer, errors=(EnvelopeError,)),
-    Target("envelope, inner", inner, errors=(EnvelopeError,)),
-    Target("envelope, box of a peer", boxed, errors=(EnvelopeError,)),
-    Target("session message", session_message),
-    Target("session, a hostile peer", session),
+    Target("envelope, outer", outer, errors=(EnvelopeError,), changes=PROTOBUF),
+    Target("envelope, inner", inner, errors=(EnvelopeError,), changes=PROTOBUF),
+    Target("envelope, box of a peer", boxed, errors=(EnvelopeError,), changes=PROTOBUF),
+    Target("session message", session_message, changes=PROTOBUF),
+    Target("session, a hostile peer", session, changes=PROTOBUF),
 )

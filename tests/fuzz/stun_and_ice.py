@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+from tests.fuzz.mutation import STUN, TEXT
 from tests.fuzz.target import Case, Target
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
@@ -307,11 +308,11 @@ def candidates(_: Path) -> Case:
 
 
 TARGETS = (
-    Target("STUN message", messages),
-    Target("STUN message with a fingerprint that fits", messages_with_fingerprint),
-    Target("STUN server", server, errors=()),
-    Target("ICE agent, strangers", agent),
-    Target("ICE agent, a hostile peer", agent_of_a_hostile_peer),
-    Target("ICE gatherer, a hostile STUN server", gatherer),
-    Target("ICE candidate", candidates, tokens=CANDIDATE_TOKENS),
+    Target("STUN message", messages, changes=STUN),
+    Target("STUN message with a fingerprint that fits", messages_with_fingerprint, changes=STUN),
+    Target("STUN server", server, errors=(), changes=STUN),
+    Target("ICE agent, strangers", agent, changes=STUN),
+    Target("ICE agent, a hostile peer", agent_of_a_hostile_peer, changes=STUN),
+    Target("ICE gatherer, a hostile STUN server", gatherer, changes=STUN),
+    Target("ICE candidate", candidates, changes=TEXT, tokens=CANDIDATE_TOKENS),
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fuzz.mutation import BINARY, Change
 from wice.errors import RemoteProtocolError
 
 
@@ -29,11 +30,12 @@ class Case:
 class Target:
     """A row of the table. build: a new case; it may write into the directory.
 
-    errors: what ``parse`` is documented to raise; anything else is a defect. tokens: pieces of
-    text worth trying, for formats that people write.
+    errors: what ``parse`` is documented to raise; anything else is a defect. changes: those that
+    mutations are made of. tokens: pieces worth trying in a text.
     """
 
     name: str
     build: Callable[[Path], Case]
     errors: tuple[type[Exception], ...] = (RemoteProtocolError,)
+    changes: Sequence[Change] = BINARY
     tokens: tuple[bytes, ...] = ()

@@ -35,7 +35,7 @@ each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: targ
 
 def feed(target: Target, case: Case, program: bytes) -> None:
     """Parse one mutated message; fail with the message where it is not refused as documented."""
-    data = mutate(program, case.samples, target.tokens)
+    data = mutate(program, case.samples, target.changes, target.tokens)
     try:
         case.parse(data)
     except target.errors:

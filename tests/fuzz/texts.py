@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from p2p.section import NodeAddress, Section, TcpAddress, check_peer_id, peer_id_text
+from tests.fuzz.mutation import TEXT, VALUES
 from tests.fuzz.target import Case, Target
 from wice.cli.commands import _control_socket
 from wice.cli.status import format_status
@@ -276,16 +277,28 @@ def keys(_: Path) -> Case:
 ADDRESS_TOKENS = (b"/", b"ip4", b"/tcp/", b"/p2p/", b"::", b"%1", b"0", b"65536", b"l", b"\x00")
 
 TARGETS = (
-    Target("configuration file", configuration, errors=(ConfigError,), tokens=TOML_TOKENS),
-    Target("overlay section", section, errors=(ConfigError,), tokens=TOML_TOKENS),
-    Target("control socket, request", control_request, tokens=JSON_TOKENS),
+    Target(
+        "configuration file, other values",
+        configuration,
+        errors=(ConfigError,),
+        changes=VALUES,
+        tokens=TOML_TOKENS,
+    ),
+    Target(
+        "configuration file", configuration, errors=(ConfigError,), changes=TEXT, tokens=TOML_TOKENS
+    ),
+    Target("overlay section", section, errors=(ConfigError,), changes=TEXT, tokens=TOML_TOKENS),
+    Target("control socket, request", control_request, changes=TEXT, tokens=JSON_TOKENS),
     Target(
         "control socket, answer",
         control_answer,
         errors=(RemoteProtocolError, ConnectionResetError),
+        changes=TEXT,
         tokens=JSON_TOKENS,
     ),
-    Target("status for people", status, tokens=JSON_TOKENS),
-    Target("addresses", addresses, errors=(ValueError,), tokens=ADDRESS_TOKENS),
-    Target("key in base64", keys, errors=(ValueError,), tokens=(b"=", b"_", b"\n", b" ")),
+    Target("status for people", status, changes=TEXT, tokens=JSON_TOKENS),
+    Target("addresses", addresses, errors=(ValueError,), changes=TEXT, tokens=ADDRESS_TOKENS),
+    Target(
+        "key in base64", keys, errors=(ValueError,), changes=TEXT, tokens=(b"=", b"_", b"\n", b" ")
+    ),
 )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tests.fuzz.mutation import TEXT
 from tests.fuzz.target import Case, Target
 from tests.wireguard.conftest import A_ENDPOINT, B_ENDPOINT, Host, Pair, ipv4_packet
 from wice.errors import ConfigError, RemoteProtocolError
@@ -175,5 +176,11 @@ TARGETS = (
     Target("WireGuard handshake with mac1", strangers_who_know_our_key),
     Target("WireGuard inner packet of a peer", inner_packets, errors=(RemoteProtocolError,)),
     Target("IP packet from the TUN", packets_of_the_host, errors=()),
-    Target("wg configuration", configuration, errors=(ConfigError,), tokens=CONFIGURATION_TOKENS),
+    Target(
+        "wg configuration",
+        configuration,
+        errors=(ConfigError,),
+        changes=TEXT,
+        tokens=CONFIGURATION_TOKENS,
+    ),
 )
