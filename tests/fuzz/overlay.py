@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import trio
@@ -12,12 +13,14 @@ from p2p.anchors import AnchorClient, AnchorServer
 from p2p.dht import KadClient, KadServer
 from p2p.envelopes import EnvelopeClient, EnvelopeServer
 from p2p.frames import FrameDecoder, encode_frame
+from p2p.gossip import Gossip
 from p2p.inboxes import Inboxes
 from p2p.kad import RecordStore, RoutingTable, ServerNode, position
 from p2p.records import sign_subscription, verify_record
 from p2p.requests import RequestPool
 from p2p.section import TcpAddress, check_peer_id, peer_id_text
 from p2p.streams import FRAME_SIZE_MAX_BYTES, FrameStream, StreamClosedError
+from p2p.topics import TopicClient, make_publish, message_id
 from p2p.watches import WatchClient, WatchServer
 from tests.fuzz.mutation import PROTOBUF
 from tests.fuzz.records import DHT_KEY, HARBOUR, HOLDER, NOW, RANDOM, RECORD, SIGNER
@@ -28,6 +31,7 @@ from wice.proto.overlay_pb2 import (
     EnvelopeMessage,
     KadMessage,
     KadRecord,
+    TopicMessage,
     WatchEvent,
     WatchRequest,
 )
@@ -39,6 +43,7 @@ OUR_ID, THEIR_ID, OTHER_ID = (
 ADDRESS = TcpAddress("192.0.2.7", 4001)
 BLINDED_KEY = SIGNER.blinded_key
 ENVELOPE_ID = bytes(16)
+A_PUBLISH = make_publish(BLINDED_KEY, ENVELOPE_ID, b"sealed", bytes(8))
 PROTOCOL = b"/wice/fuzz/1\n"
 MULTISTREAM = b"/multistream/1.0.0\n"
 
@@ -332,6 +337,39 @@ def envelope_client(_: Path) -> Case:
     return case_of([EnvelopeMessage(result=result)], handle)
 
 
+def topic_message(_: Path) -> Case:
+    """As an anchor hears it, from another anchor that it knows."""
+    table = RoutingTable(position(b"us"))
+    table.add(ServerNode(THEIR_ID, position(check_peer_id(THEIR_ID)), (ADDRESS,)))
+
+    async def handle(data: bytes, faults: Faults) -> None:
+        dht: Any = None
+        anchor = AnchorServer(OUR_ID, PLATFORM, faults.append)
+        async with trio.open_nursery() as nursery:
+            gossip = Gossip(fake_host(), table, dht, anchor, nursery, Random(1), faults.append)
+            try:
+                await gossip.serve(stream_of(data))
+            except StreamClosedError:
+                assert not gossip.neighbours
+            except RemoteProtocolError as error:
+                faults.append(str(error))
+            nursery.cancel_scope.cancel()
+
+    taken = TopicMessage.Taken(message_id=message_id(A_PUBLISH))
+    return case_of([TopicMessage(publish=A_PUBLISH), TopicMessage(taken=taken)], handle)
+
+
+def topic_answer(_: Path) -> Case:
+    async def handle(data: bytes, faults: Faults) -> None:
+        async with trio.open_nursery() as nursery:
+            client = TopicClient(fake_host(data), nursery, faults.append)
+            with suppress(StreamClosedError):
+                await client.publish(THEIR_ID, A_PUBLISH)
+
+    taken = TopicMessage.Taken(message_id=message_id(A_PUBLISH))
+    return case_of([TopicMessage(taken=taken)], handle)
+
+
 TARGETS = (
     Target("stream frames", frames),
     Target("stream negotiation", negotiation),
@@ -348,4 +386,6 @@ TARGETS = (
     Target("anchor message, from the anchor", anchor_client, changes=PROTOBUF),
     Target("envelope message, request", envelope_server, changes=PROTOBUF),
     Target("envelope message, result", envelope_client, changes=PROTOBUF),
+    Target("topic message", topic_message, changes=PROTOBUF),
+    Target("topic message, taken", topic_answer, changes=PROTOBUF),
 )
