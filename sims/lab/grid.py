@@ -129,8 +129,8 @@ def grid_table(kinds: Sequence[str], cells: Sequence[Cell]) -> Table:
     ``!`` where NAT theory has it otherwise.
     """
     by_pair: Mapping[frozenset[str], Cell] = {frozenset(cell.kinds): cell for cell in cells}
-    headers = (kind.replace("-", "-\n") for kind in kinds)
-    table = Table("", *headers, box=SIMPLE, padding=(0, 1, 0, 0))
+    headers = (kind.partition("-")[0] for kind in kinds)  # the rows have the whole names
+    table = Table("", *headers, box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for row, kind in enumerate(kinds):
         texts = [_text(by_pair[frozenset({kind, other})]) for other in kinds[: row + 1]]
         table.add_row(kind, *texts)
@@ -138,7 +138,7 @@ def grid_table(kinds: Sequence[str], cells: Sequence[Cell]) -> Table:
 
 
 def _text(cell: Cell) -> str:
-    seen = {DIRECT: f"{cell.time_s:.1f} s", NO_PATH: "none"}.get(cell.seen, "FAILED")
+    seen = {DIRECT: f"{cell.time_s:.1f}", NO_PATH: "none"}.get(cell.seen, "FAILED")
     return seen if cell.is_as_expected else f"{seen}!"
 
 
