@@ -81,8 +81,12 @@ class LinuxPlatform:
         return path
 
     def interfaces(self) -> Sequence[NetworkInterface]:
-        with RouteNetlink() as netlink:
-            links, addresses = netlink.links(), netlink.addresses()
+        try:
+            with RouteNetlink() as netlink:
+                links, addresses = netlink.links(), netlink.addresses()
+        except OSError as error:
+            why = error.strerror or "netlink failed"
+            raise DeviceRejectedError(f"the host's interfaces cannot be read: {why}") from error
         by_index: dict[int, list[IPInterface]] = {}
         for message in addresses:
             by_index.setdefault(message["index"], []).append(_interface_address(message))
@@ -131,7 +135,7 @@ class LinuxPlatform:
                     f"remove it (ip link delete {name})"
                 ) from error
             _raise_device_error(name, "making the tunnel interface", error)
-        return LinuxTun(name, descriptor)
+        return LinuxTun(name, socket.if_nametoindex(name), descriptor)
 
     def configure_link(self, name: str, config: LinkConfig) -> None:
         with RouteNetlink() as netlink:
@@ -151,8 +155,9 @@ class LinuxPlatform:
 class LinuxTun:
     """A TUN without packet information headers; see ``platform.Tun``."""
 
-    def __init__(self, name: str, descriptor: int) -> None:
+    def __init__(self, name: str, index: int, descriptor: int) -> None:
         self.name = name
+        self.index = index
         self.packets_refused = 0
         """Packets that the host did not take: its queue was full, the link down, no IP packet."""
         self._descriptor = descriptor

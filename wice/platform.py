@@ -43,6 +43,11 @@ class Tun(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def index(self) -> int:
+        """The interface's index, as packet info names it."""
+        ...
+
     async def read(self) -> bytes:
         """Wait for the next packet that the host sends into the tunnel.
 

@@ -197,7 +197,8 @@ class Mesh:
 
     def _handshake(self) -> None:
         for side in (self.controlling, self.controlled):
-            side.machine.handshake_completed(self.now)
+            path = Path(Endpoint(self.other(side).outside, 51820))
+            side.machine.handshake_completed(path, self.now)
 
 
 def _candidates(host: str) -> list[Candidate]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from wice.datagram import Endpoint, Path
 from wice.events import Dropped, PeerTransitioned
 from wice.peer.machine import HANDSHAKE_WITHHELD_S, LIVE_TRAFFIC_S
 from wice.peer.states import TRANSITIONS, State, Stimulus
@@ -44,9 +45,19 @@ def test_the_controlled_side_leaves_the_handshake_to_the_other(mesh: Mesh) -> No
     assert mesh.controlling.paths
     assert not mesh.controlled.paths
     assert mesh.controlled.machine.state is State.SELECTED
-    mesh.controlled.machine.handshake_completed(mesh.now)
+    mesh.controlled.machine.handshake_completed(mesh.controlling.paths[-1][1], mesh.now)
     mesh.drain()
     assert mesh.controlled.paths
+
+
+def test_a_handshake_before_our_own_check_is_a_path(mesh: Mesh) -> None:
+    mesh.is_path_up = False
+    mesh.run(15.0)
+    machine = mesh.controlled.machine
+    assert machine.reason
+    path = Path(Endpoint("192.0.2.1", 51820))
+    machine.handshake_completed(path, mesh.now)
+    assert (machine.state, machine.path, machine.reason) == (State.CONNECTED, path, "")
 
 
 def test_the_controlled_side_goes_ahead_when_nothing_comes(mesh: Mesh) -> None:

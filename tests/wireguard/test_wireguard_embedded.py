@@ -38,6 +38,8 @@ HEADER_SIZE_BYTES = 20
 class MemoryTun:
     """A tunnel interface whose host is the test."""
 
+    index = 1_000_000
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.from_host, self._to_read = trio.open_memory_channel[bytes](64)
@@ -216,6 +218,20 @@ async def test_a_datagram_the_host_cannot_send_is_dropped_and_counted() -> None:
         device.port.send(b"to ourselves", Path(Endpoint("127.0.0.1", device.port.port)))
         with trio.fail_after(10):
             assert (await device.port.receive()).data == b"to ourselves"
+
+
+async def test_nothing_is_taken_that_came_through_a_tunnel() -> None:
+    """Routes through a tunnel may cover a peer's own address: the tunnel must not run in itself."""
+    async with open_device() as (device, _):
+        device.port.refused_interfaces = {socket.if_nametoindex("lo")}
+        for host in ("127.0.0.1", "::1"):
+            device.port.send(b"hello", Path(Endpoint(host, device.port.port)))
+        while device.port.dropped["a datagram that came through a tunnel"] < 2:
+            await trio.lowlevel.checkpoint()
+        device.port.refused_interfaces = set()
+        device.port.send(b"hello again", Path(Endpoint("127.0.0.1", device.port.port)))
+        with trio.fail_after(10):
+            assert (await device.port.receive()).data == b"hello again"
 
 
 async def test_the_source_address_is_the_one_asked_for() -> None:

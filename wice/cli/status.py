@@ -32,6 +32,8 @@ def _overlay_lines(overlay: dict[str, Any]) -> Iterator[str]:
     yield f"overlay: {state}"
     yield f"  peer id: {overlay['peer_id']}"
     yield f"  connections: {len(overlay['connections'])}"
+    for peer_id, why in overlay["unreachable"].items():
+        yield f"  unreachable: {peer_id}: {why}"
 
 
 def _interface_lines(interface: dict[str, Any]) -> Iterator[str]:

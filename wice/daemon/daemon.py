@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
 from importlib.metadata import entry_points
 
 import trio
@@ -11,7 +10,7 @@ from wice.config import Config, InterfaceConfig
 from wice.daemon.control import listen_control
 from wice.daemon.status import daemon_status
 from wice.datagram import Endpoint
-from wice.errors import ConfigError, WiceError
+from wice.errors import ConfigError, DeviceError, WiceError
 from wice.events import EventStream
 from wice.ice import IceDriver
 from wice.keys import LocalKeyHolder
@@ -27,6 +26,9 @@ from wice.wireguard.embedded import open_embedded
 
 RESOLVE_RETRY_MIN_S = 1.0
 RESOLVE_RETRY_MAX_S = 300.0
+
+LOOK_AGAIN_S = 1.0
+"""Until the host's addresses are read again when they could not be."""
 
 BACKEND = "libp2p"
 """The entry point in ``wice.backends`` that carries envelopes."""
@@ -57,7 +59,10 @@ async def run_up(
         backend = await stack.enter_async_context(
             SealedBackend.open(transport, key_holders, platform.random_bytes, events)
         )
+        tunnel_indices: set[int] = set()
         own_names = frozenset(interface.name for interface in config.interfaces)
+        addresses = HostAddresses(platform, own_names)
+        drivers: list[IceDriver] = []
         nursery = await stack.enter_async_context(trio.open_nursery())
         for interface in config.interfaces:
             device = await stack.enter_async_context(
@@ -67,15 +72,11 @@ async def run_up(
                     platform,
                     events,
                     mtu_bytes=interface.mtu_bytes,
+                    tunnel_indices=tunnel_indices,
                 )
             )
             platform.configure_link(device.name, link_config(interface))
-            ice = IceDriver(
-                device.port,
-                partial(local_addresses, platform, own_names),
-                platform.random_bytes,
-                events,
-            )
+            ice = IceDriver(device.port, addresses.known, platform.random_bytes, events)
             ice.set_stun_servers(transport.stun_servers())
             supervisor = InterfaceSupervisor(
                 public_key=interface.private_key.public_key(),
@@ -89,8 +90,9 @@ async def run_up(
             for change in ConfigSource().changes_to(interface.peers):
                 supervisor.apply(change)
             supervisors.append(supervisor)
-            nursery.start_soon(_follow_network, platform, ice)
+            drivers.append(ice)
             nursery.start_soon(_resolve_stun_servers, config.stun, transport, ice)
+        nursery.start_soon(_follow_network, platform, addresses, drivers)
         await stack.enter_async_context(
             listen_control(
                 config.control_socket,
@@ -144,21 +146,36 @@ def link_config(interface: InterfaceConfig) -> LinkConfig:
     )
 
 
-def local_addresses(platform: Platform, own_names: frozenset[str]) -> Sequence[str]:
-    """Addresses of the host that a peer could send to: up, and no tunnel of ours."""
-    return [
-        str(address.ip)
-        for interface in platform.interfaces()
-        if interface.is_up and interface.name not in own_names
-        for address in interface.addresses
-    ]
+class HostAddresses:
+    """Addresses of the host that a peer could send to: up, and on no tunnel of ours.
+
+    Read once a change for all interfaces; raise DeviceError when made.
+    """
+
+    def __init__(self, platform: Platform, own_names: frozenset[str]) -> None:
+        self._platform = platform
+        self._own_names = own_names
+        self._addresses: tuple[str, ...] = ()
+        self.look()
+
+    def look(self) -> None:
+        """Read them anew; raise DeviceError, and then keep what was known."""
+        self._addresses = tuple(
+            str(address.ip)
+            for interface in self._platform.interfaces()
+            if interface.is_up and interface.name not in self._own_names
+            for address in interface.addresses
+        )
+
+    def known(self) -> Sequence[str]:
+        return self._addresses
 
 
 def check_overlay(config: Config) -> None:
     """Let the backend check its own section; raise ConfigError."""
     with _places_in(config):
         for entry in entry_points(group="wice.config_checks", name=BACKEND):
-            entry.load()(config.overlay)
+            entry.load()(config.overlay, is_bootstrap=not config.interfaces)
 
 
 def load_backend() -> TransportFactory:
@@ -223,7 +240,17 @@ async def _resolve_stun_servers(
             nursery.start_soon(resolve, uri)
 
 
-async def _follow_network(platform: Platform, ice: IceDriver) -> None:
+async def _follow_network(
+    platform: Platform, addresses: HostAddresses, drivers: Sequence[IceDriver]
+) -> None:
     async with platform.watch_network() as changes:
         async for _ in changes:
-            ice.refresh()
+            while True:
+                try:
+                    addresses.look()
+                    break
+                except DeviceError:
+                    # Interfaces come and go faster than their list can be read, as containers do.
+                    await trio.sleep(LOOK_AGAIN_S)
+            for ice in drivers:
+                ice.refresh()

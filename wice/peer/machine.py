@@ -212,7 +212,8 @@ class PeerMachine:
             case ChecksStarted():
                 self._transition(Stimulus.CHECKS_STARTED, now)
             case PairValidated(path=path, rtt_s=rtt_s):
-                if generation is not self._carrying or self._is_path_doubted:
+                is_wanted = self._is_path_doubted or self.path is None
+                if is_wanted or generation is not self._carrying:
                     self._take_path(generation, path, rtt_s, now)
             case PairSelected(path=path, rtt_s=rtt_s):
                 self._take_path(generation, path, rtt_s, now)
@@ -232,9 +233,14 @@ class PeerMachine:
         """WireGuard's counter of received bytes rose: the first witness of liveness."""
         self._heard_at = now
 
-    def handshake_completed(self, now: float) -> None:
-        """WireGuard and the peer agreed on keys."""
+    def handshake_completed(self, path: Path | None, now: float) -> None:
+        """WireGuard and the peer agreed on keys; the device sends along ``path``.
+
+        The other side may have found that path before any check of ours was answered.
+        """
         self._heard_at = self._handshake_at = now
+        if self.path is None:
+            self.path, self._trouble = path, ""
         self._transition(Stimulus.HANDSHAKE_COMPLETED, now)
         if self._withheld_until is not None:
             self._withheld_until = None

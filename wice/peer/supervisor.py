@@ -214,7 +214,7 @@ class InterfaceSupervisor:
                 peer.machine.traffic_received(now)
             if status.latest_handshake_at_s not in (None, peer.handshake_at_s):
                 peer.handshake_at_s = status.latest_handshake_at_s
-                peer.machine.handshake_completed(now)
+                peer.machine.handshake_completed(status.path, now)
             self._drain(peer)
 
     async def _run_timers(self) -> None:

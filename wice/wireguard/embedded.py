@@ -102,13 +102,17 @@ async def open_embedded(
     *,
     tai64n_floor: bytes = b"",
     mtu_bytes: int = MTU_BYTES,
+    tunnel_indices: set[int] | None = None,
 ) -> AsyncIterator[EmbeddedDevice]:
     """Make the interface ``name`` and carry its packets while the context lasts.
 
     mtu_bytes: the MTU that the caller gives the interface; packets are not padded beyond it.
-    tai64n_floor: see ``Tunnel``. Raise DeviceNotFoundError (no TUN on this host),
-    DevicePermissionDeniedError, DeviceRejectedError (name or port in use), each before the body
-    runs.
+    tai64n_floor: see ``Tunnel``. tunnel_indices: the indices of all tunnels of this process, which
+    devices share and add theirs to; what comes through one is not taken as an outer datagram, or
+    routes through a tunnel could make one run inside itself.
+
+    Raise DeviceNotFoundError (no TUN on this host), DevicePermissionDeniedError,
+    DeviceRejectedError (name or port in use), each before the body runs.
     """
     tunnel = Tunnel(
         config.private_key,
@@ -117,16 +121,20 @@ async def open_embedded(
         tai64n_floor=tai64n_floor,
         mtu_bytes=mtu_bytes,
     )
+    tunnel_indices = set() if tunnel_indices is None else tunnel_indices
     port = await open_port(name, config.listen_port)
+    port.refused_interfaces = tunnel_indices
     try:
         tun = platform.open_tun(name)
         try:
+            tunnel_indices.add(tun.index)
             device = EmbeddedDevice(tun, port, tunnel, events)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(device.run)
                 yield device
                 nursery.cancel_scope.cancel()
         finally:
+            tunnel_indices.discard(tun.index)
             tun.close()
     finally:
         port.close()

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import trio
@@ -35,6 +35,11 @@ SOCKET_BUFFER_SIZE_BYTES = 4 << 20
 OnWireGuard = Callable[[bytes, Endpoint, str | None], None]
 """Takes a datagram of WireGuard's: data, source, destination."""
 
+Arrival = tuple[str | None, int]
+"""Which local address a datagram came to, None when unknown, and through which interface."""
+
+OnArrival = Callable[[bytes, Endpoint, Arrival], None]
+
 _IP_PKTINFO = 8
 _IN_PKTINFO = struct.Struct("=I4s4s")
 _IN6_PKTINFO = struct.Struct("=16sI")
@@ -47,6 +52,8 @@ class SharedPort:
 
     def __init__(self, port: int, sockets: dict[int, "UdpSocket"], dropped: Counter[str]) -> None:
         self.port = port
+        self.refused_interfaces: Set[int] = frozenset()
+        """Indices of interfaces that nothing is taken from: a tunnel must not run inside one."""
         self.dropped = dropped
         """Datagrams dropped here, by reason: names of errno for those the host did not send."""
         self._sockets = sockets
@@ -83,10 +90,11 @@ class SharedPort:
 
     async def run(self, on_wireguard: OnWireGuard) -> None:
         """Carry datagrams until cancelled."""
+        take = self._sort(on_wireguard)
         async with trio.open_nursery() as nursery:
             for udp in self._sockets.values():
                 nursery.start_soon(udp.send_waiting)
-                nursery.start_soon(udp.receive_into, self._sort(on_wireguard))
+                nursery.start_soon(udp.receive_into, take)
 
     def close(self) -> None:
         self._is_closed = True
@@ -94,8 +102,12 @@ class SharedPort:
         for udp in self._sockets.values():
             udp.close()
 
-    def _sort(self, on_wireguard: OnWireGuard) -> OnWireGuard:
-        def take(data: bytes, source: Endpoint, destination: str | None) -> None:
+    def _sort(self, on_wireguard: OnWireGuard) -> OnArrival:
+        def take(data: bytes, source: Endpoint, came_to: Arrival) -> None:
+            destination, interface = came_to
+            if interface in self.refused_interfaces:
+                self.dropped["a datagram that came through a tunnel"] += 1
+                return
             if is_wireguard(data):
                 on_wireguard(data, source, destination)
                 return
@@ -156,7 +168,7 @@ class UdpSocket:
             remote = path.remote
         await self._socket.sendmsg([data], _source_info(path.source), 0, remote)
 
-    async def receive_into(self, take: OnWireGuard) -> None:
+    async def receive_into(self, take: OnArrival) -> None:
         while True:
             data, ancillary, flags, address = await self._socket.recvmsg(
                 DATAGRAM_SIZE_MAX_BYTES, _ANCILLARY_SIZE_BYTES
@@ -164,7 +176,7 @@ class UdpSocket:
             if flags & socket.MSG_TRUNC:
                 self._dropped["a truncated datagram"] += 1
                 continue
-            take(data, _endpoint(address), _destination(ancillary))
+            take(data, _endpoint(address), _arrival(ancillary))
 
     def close(self) -> None:
         self._socket.close()
@@ -259,10 +271,12 @@ def _source_info(source: str | None) -> list[tuple[int, int, bytes]]:
     return [(socket.IPPROTO_IP, _IP_PKTINFO, packed)]
 
 
-def _destination(ancillary: list[tuple[int, int, bytes]]) -> str | None:
+def _arrival(ancillary: list[tuple[int, int, bytes]]) -> Arrival:
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
-            return socket.inet_ntop(socket.AF_INET, _IN_PKTINFO.unpack(data)[1])
+            interface, _, address = _IN_PKTINFO.unpack(data)
+            return socket.inet_ntop(socket.AF_INET, address), interface
         if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-            return socket.inet_ntop(socket.AF_INET6, _IN6_PKTINFO.unpack(data)[0])
-    return None
+            address, interface = _IN6_PKTINFO.unpack(data)
+            return socket.inet_ntop(socket.AF_INET6, address), interface
+    return None, 0
