@@ -41,6 +41,11 @@ _KIND_INTEGRITY: Final = int(Attribute.MESSAGE_INTEGRITY)
 _KIND_INTEGRITY_SHA256: Final = int(Attribute.MESSAGE_INTEGRITY_SHA256)
 _KIND_FINGERPRINT: Final = int(Attribute.FINGERPRINT)
 
+_SEALS: Final = frozenset({_KIND_INTEGRITY, _KIND_INTEGRITY_SHA256, _KIND_FINGERPRINT})
+"""Attributes that cover what stands before them."""
+
+_ANY_SIZE: Final = (0, 0xFFFF)
+
 
 class Class(IntEnum):
     """The two class bits where they stand in the message type."""
@@ -190,29 +195,32 @@ def _parse_attributes(data: bytes, size: int) -> tuple[dict[int, bytes], int]:
     attributes: dict[int, bytes] = {}
     integrity_at = 0
     covered = True
+    size_bounds = SIZES_BYTES.get
     at = HEADER_SIZE_BYTES
     for _ in range(ATTRIBUTES_MAX):
         if at == size:
             return attributes, integrity_at
         kind, length = _unpack_attribute(data, at)
-        end = at + 4 + length
+        start = at + 4
+        end = start + length
         after = (end + 3) & -4
         if after > size:
             raise RemoteProtocolError("a STUN attribute beyond the end of its message")
-        bounds = SIZES_BYTES.get(kind)
-        if bounds is not None and not bounds[0] <= length <= bounds[1]:
+        least, most = size_bounds(kind, _ANY_SIZE)
+        if not least <= length <= most:
             raise RemoteProtocolError(f"a STUN attribute {kind:#06x} of {length} bytes")
-        if kind == _KIND_FINGERPRINT:
+        if kind not in _SEALS:
+            if covered and kind not in attributes:
+                attributes[kind] = data[start:end]
+        elif kind == _KIND_FINGERPRINT:
             if end != size:
                 raise RemoteProtocolError("a STUN FINGERPRINT that is not the last attribute")
-            attributes[kind] = data[at + 4 : end]
-        elif covered:
-            if kind == _KIND_INTEGRITY:
+            attributes[kind] = data[start:end]
+        elif covered or kind == _KIND_INTEGRITY_SHA256:
+            if covered and kind == _KIND_INTEGRITY:
                 integrity_at = at
-            covered = kind != _KIND_INTEGRITY and kind != _KIND_INTEGRITY_SHA256
-            attributes.setdefault(kind, data[at + 4 : end])
-        elif kind == _KIND_INTEGRITY_SHA256:
-            attributes.setdefault(kind, data[at + 4 : end])
+            covered = False
+            attributes.setdefault(kind, data[start:end])
         at = after
     if at != size:
         raise RemoteProtocolError("a STUN message with too many attributes")
