@@ -149,7 +149,8 @@ class Lab:
             with self[name].entered():
                 ports.append((open_tap(cable.interface), cable.link))
         leash = () if self._may_be_kept else LEASH
-        return SwitchProcess(ports, leash, {**os.environ, LAB_VARIABLE: self.id})
+        environment = {**os.environ, LAB_VARIABLE: self.id}
+        return SwitchProcess(ports, leash, environment, self.directory / "switch.log")
 
     def _links(self, node: Node) -> Iterator[str]:
         """What ``ip -batch`` does in a node; its parent has laid the cable already."""

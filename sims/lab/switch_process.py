@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -54,23 +55,27 @@ class SwitchProcess:
         ports: Sequence[tuple[int, Link]],
         leash: Sequence[str],
         environment: Mapping[str, str],
+        log: Path,
     ) -> None:
         """ports: descriptors of TAP devices, which are the process's from now on, and their links.
 
-        leash: words before the command, which tie the process to us.
+        leash: words before the command, which tie the process to us. log: where its errors go.
         """
         descriptors = [descriptor for descriptor, _ in ports]
         config = json.dumps([[descriptor, asdict(link)] for descriptor, link in ports])
         argv = [*leash, sys.executable, "-m", "sims.lab.switch_process", config]
         try:
-            self._popen = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                pass_fds=descriptors,
-                env=environment,
-                start_new_session=True,
-            )
+            # Our own output is not for a process that may outlive us: who reads it waits for all.
+            with log.open("w") as errors:
+                self._popen = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    pass_fds=descriptors,
+                    env=environment,
+                    start_new_session=True,
+                )
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -94,7 +94,9 @@ def test_pairs_without_a_path_are_reported_with_the_reason(labs: Path) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("options", [("--ip", "6"), ("--nat", "hairpin"), ("--ip", "dual")])
+@pytest.mark.parametrize(
+    "options", [("--ip", "6"), ("--nat", "hairpin"), ("--ip", "dual"), ("--link", "10ms,2ms,1%")]
+)
 def test_other_internets(labs: Path, options: tuple[str, ...]) -> None:
     status, report, errors = run_json(labs, *options)
     assert status == 0, errors
@@ -206,9 +208,10 @@ def test_what_a_killed_demo_left_the_next_one_removes(labs: Path) -> None:
 
 
 @pytest.mark.root
-def test_a_kept_lab_can_be_entered_and_removed(labs: Path) -> None:
-    done = run_demo(labs, "--keep")
+@pytest.mark.parametrize("options", [(), ("--link", "1ms")])
+def test_a_kept_lab_can_be_entered_and_removed(labs: Path, options: tuple[str, ...]) -> None:
     try:
+        done = run_demo(labs, "--keep", *options)
         assert done.returncode == 0, done.stderr
         (directory,) = labs.iterdir()
         alice = namespace_name(directory.name, "alice")
