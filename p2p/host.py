@@ -215,12 +215,14 @@ async def open_host(
     # Nothing of ours needs identify's guess of our addresses, and what we announce is configured.
     host = BasicHost(network=swarm, disable_identify_address_discovery=True)
     assert str(host.get_id()) == identity.peer_id
-    stopping = trio.Event()
+    started, stopping = trio.Event(), trio.Event()
     failed: list[TcpAddress] = []
     async with trio.open_nursery() as nursery:
-        await nursery.start(_run_host, swarm, host, listen, stopping)
-        failed += [address for address in listen if str(address) not in swarm.listeners]
+        # Not nursery.start: cancelled, it would wait for a shielded task that waits for stopping.
+        nursery.start_soon(_run_host, swarm, host, listen, started, stopping)
         try:
+            await started.wait()
+            failed += [address for address in listen if str(address) not in swarm.listeners]
             if not failed:
                 yield Host(swarm, host, identity.peer_id, count_fault)
         finally:
@@ -233,8 +235,8 @@ async def _run_host(
     swarm: GuardedSwarm,
     host: BasicHost,
     listen: Sequence[TcpAddress],
+    started: trio.Event,
     stopping: trio.Event,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run ``host`` until ``stopping``, then close it in order within ``CLOSE_TIMEOUT_S``.
 
@@ -245,7 +247,7 @@ async def _run_host(
         scope.shield = True
         try:
             async with host.run([Multiaddr(str(address)) for address in listen]):
-                task_status.started()
+                started.set()
                 await stopping.wait()
                 scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
                 # All at once: the library sleeps at each.
