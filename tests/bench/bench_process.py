@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.report import Goal, Row
+from tests.fuzz.texts import STATUS as ANSWER
 from wice.daemon.control_protocol import encode_line
 
 ROUNDS = 7
@@ -40,18 +41,11 @@ load_backend()
 """
 """What ``wice up`` has imported when it begins to connect, the way it does it."""
 
-STATUS = """
+STATUS_VERB = """
 sys.argv = ["wice", "status", {config!r}]
 from wice.cli import main
 main()
 """
-
-ANSWER = {
-    "uptime_s": 1.5,
-    "overlay": {"joined_s": 1.0, "peer_id": "12D3KooW", "connections": []},
-    "interfaces": [],
-    "counters": {},
-}
 
 
 @dataclass(slots=True)
@@ -84,7 +78,7 @@ def rows() -> Iterator[Row]:
             "python, nothing else": "",
             "import libp2p": "import libp2p",
             "imports of wice up": UP_IMPORTS,
-            "wice status, whole": STATUS.format(config=str(config)),
+            "wice status, whole": STATUS_VERB.format(config=str(config)),
         }
         costs = {name: Costs() for name in commands}
         for _ in range(ROUNDS):

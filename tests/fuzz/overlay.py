@@ -98,8 +98,8 @@ class FakeHost:
     def remote_hosts(self, _peer_id: str) -> set[str]:
         return {ADDRESS.host}
 
-    def is_connected(self, _peer_id: str) -> bool:
-        return True
+    def is_connected(self, peer_id: str) -> bool:
+        return peer_id == THEIR_ID
 
 
 def fake_host(data: bytes = b"") -> Any:

@@ -178,7 +178,13 @@ def control_request(_: Path) -> Case:
 
 STATUS = {
     "uptime_s": 1.5,
-    "overlay": {"joined": True, "joined_s": None, "peer_id": PEER_ID, "connections": []},
+    "overlay": {
+        "joined": True,
+        "joined_s": None,
+        "peer_id": PEER_ID,
+        "connections": [],
+        "unreachable": {PEER_ID: "no answer"},
+    },
     "interfaces": [
         {
             "name": "wg0",
