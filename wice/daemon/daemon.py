@@ -9,6 +9,7 @@ import trio
 from wice.config import Config, InterfaceConfig
 from wice.daemon.control import listen_control
 from wice.daemon.status import daemon_status
+from wice.daemon.timestamp_floor import TimestampFloor
 from wice.datagram import Endpoint
 from wice.errors import ConfigError, DeviceError, WiceError
 from wice.events import EventStream
@@ -17,6 +18,7 @@ from wice.keys import LocalKeyHolder
 from wice.peer.sources import ConfigSource
 from wice.peer.supervisor import InterfaceSupervisor
 from wice.platform import IPNetwork, LinkConfig, Platform
+from wice.signaling.backend import Backend
 from wice.signaling.sealed import SealedBackend
 from wice.signaling.transport import Transport, TransportFactory
 from wice.stun import StunURI
@@ -47,7 +49,6 @@ async def run_up(
             f"{config.path}: interfaces", "there is none", "add an [interfaces.wg0] section"
         )
     started_at_s = trio.current_time()
-    supervisors: list[InterfaceSupervisor] = []
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
             _open_transport(config, platform, events, is_bootstrap=False)
@@ -59,49 +60,97 @@ async def run_up(
         backend = await stack.enter_async_context(
             SealedBackend.open(transport, key_holders, platform.random_bytes, events)
         )
-        tunnel_indices: set[int] = set()
-        own_names = frozenset(interface.name for interface in config.interfaces)
-        addresses = HostAddresses(platform, own_names)
-        drivers: list[IceDriver] = []
         nursery = await stack.enter_async_context(trio.open_nursery())
+        host = _Host(config, platform, events, transport, backend, nursery)
         for interface in config.interfaces:
-            device = await stack.enter_async_context(
-                open_embedded(
-                    interface.name,
-                    DeviceConfig(interface.private_key, interface.listen_port),
-                    platform,
-                    events,
-                    mtu_bytes=interface.mtu_bytes,
-                    tunnel_indices=tunnel_indices,
-                )
-            )
-            platform.configure_link(device.name, link_config(interface))
-            ice = IceDriver(device.port, addresses.known, platform.random_bytes, events)
-            ice.set_stun_servers(transport.stun_servers())
-            supervisor = InterfaceSupervisor(
-                public_key=interface.private_key.public_key(),
-                device=device,
-                ice=ice,
-                backend=backend,
-                platform=platform,
-                events=events,
-            )
-            await nursery.start(supervisor.run)
-            for change in ConfigSource().changes_to(interface.peers):
-                supervisor.apply(change)
-            supervisors.append(supervisor)
-            drivers.append(ice)
-            nursery.start_soon(_resolve_stun_servers, config.stun, transport, ice)
-        nursery.start_soon(_follow_network, platform, addresses, drivers)
+            await host.start(interface, stack)
+        nursery.start_soon(host.follow_network)
         await stack.enter_async_context(
             listen_control(
                 config.control_socket,
-                lambda: daemon_status(config, supervisors, transport, events, started_at_s),
+                lambda: daemon_status(config, host.supervisors, transport, events, started_at_s),
                 events,
             )
         )
         task_status.started()
         await trio.sleep_forever()
+
+
+class _Host:
+    """What the interfaces of one daemon share, and starting them."""
+
+    def __init__(
+        self,
+        config: Config,
+        platform: Platform,
+        events: EventStream,
+        transport: Transport,
+        backend: Backend,
+        nursery: trio.Nursery,
+    ) -> None:
+        self.supervisors: list[InterfaceSupervisor] = []
+        self._config = config
+        self._platform = platform
+        self._events = events
+        self._transport = transport
+        self._backend = backend
+        self._nursery = nursery
+        own_names = frozenset(interface.name for interface in config.interfaces)
+        self._addresses = HostAddresses(platform, own_names)
+        self._drivers: list[IceDriver] = []
+        self._tunnel_indices: set[int] = set()
+
+    async def start(self, interface: InterfaceConfig, stack: AsyncExitStack) -> None:
+        """Make the device, which lives as long as ``stack``, and run its peers."""
+        floor = TimestampFloor(self._config.state_dir, interface.name)
+        device = await stack.enter_async_context(
+            open_embedded(
+                interface.name,
+                DeviceConfig(interface.private_key, interface.listen_port),
+                self._platform,
+                self._events,
+                tai64n_floor=floor.read(),
+                mtu_bytes=interface.mtu_bytes,
+                tunnel_indices=self._tunnel_indices,
+            )
+        )
+        self._platform.configure_link(device.name, link_config(interface))
+        self._nursery.start_soon(floor.keep, device)
+        ice = IceDriver(
+            device.port, self._addresses.known, self._platform.random_bytes, self._events
+        )
+        ice.set_stun_servers(self._transport.stun_servers())
+        self._drivers.append(ice)
+        self._nursery.start_soon(_resolve_stun_servers, self._config.stun, self._transport, ice)
+        supervisor = InterfaceSupervisor(
+            public_key=interface.private_key.public_key(),
+            device=device,
+            ice=ice,
+            backend=self._backend,
+            platform=self._platform,
+            events=self._events,
+        )
+        await self._nursery.start(supervisor.run)
+        for change in ConfigSource().changes_to(interface.peers):
+            supervisor.apply(change)
+        self.supervisors.append(supervisor)
+
+    async def follow_network(self) -> None:
+        """Tell every interface when the host's addresses changed."""
+        async with self._platform.watch_network() as changes:
+            async for _ in changes:
+                await self._look_at_addresses()
+                for ice in self._drivers:
+                    ice.refresh()
+
+    async def _look_at_addresses(self) -> None:
+        while True:
+            try:
+                self._addresses.look()
+                return
+            except DeviceError:
+                # Interfaces come and go faster than their list can be read, as containers do.
+                await trio.sleep(LOOK_AGAIN_S)
 
 
 async def run_bootstrap(
@@ -238,19 +287,3 @@ async def _resolve_stun_servers(
     async with trio.open_nursery() as nursery:
         for uri in uris:
             nursery.start_soon(resolve, uri)
-
-
-async def _follow_network(
-    platform: Platform, addresses: HostAddresses, drivers: Sequence[IceDriver]
-) -> None:
-    async with platform.watch_network() as changes:
-        async for _ in changes:
-            while True:
-                try:
-                    addresses.look()
-                    break
-                except DeviceError:
-                    # Interfaces come and go faster than their list can be read, as containers do.
-                    await trio.sleep(LOOK_AGAIN_S)
-            for ice in drivers:
-                ice.refresh()

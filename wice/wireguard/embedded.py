@@ -44,6 +44,11 @@ class EmbeddedDevice:
         self._tunnel.set_path(public_key, path, persistent_keepalive_s, trio.current_time())
         self._drain()
 
+    @property
+    def latest_timestamp(self) -> bytes:
+        """The newest TAI64N timestamp of our initiations: the floor for the next start."""
+        return self._tunnel.latest_timestamp
+
     def statistics(self) -> Sequence[PeerStatus]:
         return self._tunnel.statistics()
 

@@ -40,6 +40,17 @@ class Tai64nClock:
         return encode(self._latest_ns)
 
 
+def is_timestamp(data: bytes) -> bool:
+    """Whether ``data`` may be a floor."""
+    if len(data) != TAI64N_SIZE_BYTES:
+        return False
+    try:
+        _decode_ns(data)
+    except ValueError:
+        return False
+    return True
+
+
 def encode(unix_ns: int) -> bytes:
     seconds, nanoseconds = divmod(unix_ns, _SECOND_NS)
     return (_TAI64_EPOCH + seconds).to_bytes(8, "big") + nanoseconds.to_bytes(4, "big")
