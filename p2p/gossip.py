@@ -8,7 +8,6 @@ a key, an envelope, and random bytes.
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 from random import Random
 from typing import NoReturn
 
@@ -17,6 +16,7 @@ import trio
 from p2p.anchors import AnchorServer, Status, blinded_key_from
 from p2p.dht import KadClient
 from p2p.frames import parse
+from p2p.guards import network_of
 from p2p.host import Host
 from p2p.kad import RoutingTable, ServerNode
 from p2p.signal import Signal
@@ -211,7 +211,7 @@ class Gossip:
 
     def _publisher_rate(self, peer_id: str) -> RateLimit:
         """Of an address, kept beyond its connections: coming back gains nothing."""
-        source = min(map(_network, self._host.remote_hosts(peer_id)), default="")
+        source = min(map(network_of, self._host.remote_hosts(peer_id)), default="")
         limit = self._publishers.setdefault(source, RateLimit(PUBLISHER_RATE))
         self._publishers.move_to_end(source)
         if len(self._publishers) > PUBLISHERS_MAX:
@@ -341,8 +341,3 @@ class _Link:
                 frame = self._frames.popleft()
                 await self.stream.send(frame)
                 self._size_bytes -= len(frame)
-
-
-def _network(host: str) -> str:
-    address = ip_address(host.partition("%")[0])
-    return host if address.version == 4 else str(ip_network((address, 64), strict=False))

@@ -5,8 +5,7 @@ stock library to see the defect, then the guard: when upstream mends it, the fir
 the guard can go. They reach into private parts of the library, which is why it is pinned exactly
 and why they all live here.
 
-1. ``guarded_stream_handler``, ``guarded_validator``: an exception in a stream handler or in a
-   topic validator ends the whole host.
+1. ``guarded_stream_handler``: an exception in a stream handler ends the whole host.
 2. ``GuardedSwarm.upgrade_inbound_raw_conn``: an inbound connection keeps its slot and its task
    until the swarm ends, so a node accepts only so many connections ever.
 3. ``GuardedSwarm.enforce_budget``: the pruner never closes a connection that has a stream, so at
@@ -14,22 +13,29 @@ and why they all live here.
 4. ``limit_receive_buffers``: the receive window of a stream is only logged when exceeded, so a
    remote fills the memory.
 5. ``write_whole_frames``: a task that is cancelled while it writes leaves the connection's Noise
-   counters out of step, and the whole connection dies with the next message.
+   counters out of step, and the whole connection dies with the next message. And where a write
+   fails because the remote is gone, the connection lives on: every frame that it had received is
+   answered in vain first, at 10 ms each, while its streams and its slot are kept.
 6. ``GuardedSwarm._schedule_auto_connect``: the swarm dials whoever it has an address of, up to
    half its limit of connections, whenever a connection ends.
-7. ``GuardedSwarm.release``: a swarm that dies leaves its sockets open, the listening ones too.
+7. ``GuardedSwarm._admit``: connections that say nothing hold all inbound slots for the time an
+   upgrade may take, and nobody else is let in.
+8. ``GuardedSwarm.release``: a swarm that dies leaves its sockets open, the listening ones too.
 
 The fourth of the field's showstoppers, DHT clients that end up in routing tables, is not guarded:
 the DHT is our own (docs/adr/0007-own-dht-on-libp2p-streams.md).
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
 from typing import Any
 from weakref import WeakSet
 
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
@@ -44,6 +50,8 @@ CONNECTION_BUFFER_MAX_BYTES = 2 * 1024 * 1024
 WRITE_TIMEOUT_S = 5.0
 """How long a remote may refuse to take the bytes of one frame."""
 CLOSE_TIMEOUT_S = 1.0
+UPGRADES_PER_HOST_MAX = 64
+"""Inbound connections from one address (IPv6: one /64) that are not yet secured and muxed."""
 
 StreamHandler = Callable[[INetStream], Awaitable[None]]
 CountFault = Callable[[str], None]
@@ -79,24 +87,6 @@ def guarded_stream_handler(handler: StreamHandler, count_fault: CountFault) -> S
     return guarded
 
 
-def guarded_validator(
-    validator: Callable[[ID, Any], bool], count_fault: CountFault
-) -> Callable[[ID, Any], bool]:
-    """A topic validator that refuses a message where ``validator`` raises.
-
-    Stock: pubsub calls a synchronous validator unprotected in the task that reads the stream.
-    """
-
-    def guarded(forwarder: ID, message: Any) -> bool:
-        try:
-            return validator(forwarder, message)
-        except Exception as error:  # noqa: BLE001 — whatever it is, it came with the message
-            count_fault(f"topic validator: {type(error).__name__}")
-            return False
-
-    return guarded
-
-
 async def _reset(stream: INetStream) -> None:
     try:
         await stream.reset()
@@ -127,14 +117,18 @@ def write_whole_frames(connection: Any, count_fault: CountFault) -> None:
     """Let no cancelled task leave a yamux ``connection`` with a frame half written.
 
     Stock: Noise counts a message as sent when it encrypts it, before the socket is asked. The
-    bound in time is for a remote that takes no bytes: then the connection is closed.
+    bound in time is for a remote that takes no bytes: then the connection is closed. What fails
+    fails as RawConnError, on which Yamux.handle_incoming ends the connection.
     """
     write_frame = connection._write_frame
 
     async def write_whole(data: bytes) -> None:
         with trio.move_on_after(WRITE_TIMEOUT_S) as scope:
             scope.shield = True
-            await write_frame(data)
+            try:
+                await write_frame(data)
+            except ConnectionClosedError as error:
+                raise RawConnError("the remote is gone") from error
         if not scope.cancelled_caught:
             return
         count_fault("a connection that takes no bytes")
@@ -165,6 +159,7 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         self._connections_max = connections_max
         self._is_valuable = is_valuable
         self._dialled: WeakSet[IRawConnection] = WeakSet()
+        self._upgrading: Counter[str] = Counter()
         super().__init__(*args, **kwargs)
 
     def set_stream_handler(self, stream_handler: StreamHandler) -> None:
@@ -178,9 +173,26 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         Stock: the caller holds a slot of the inbound limiter and then sleeps until the swarm
         ends; it gives the slot back when this method raises.
         """
-        connection = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
+        with self._admit(raw_conn):
+            connection = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
         await connection.event_closed.wait()
         raise SwarmException("connection closed")
+
+    @contextmanager
+    def _admit(self, raw_conn: IRawConnection) -> Iterator[None]:
+        """Count a connection that is being upgraded; raise SwarmException beyond the limit."""
+        remote = raw_conn.get_remote_address()
+        host = network_of(remote[0]) if remote else ""
+        if self._upgrading[host] >= UPGRADES_PER_HOST_MAX:
+            self._count_fault("more half-open connections than one address may have")
+            raise SwarmException("too many connections are being upgraded")
+        self._upgrading[host] += 1
+        try:
+            yield
+        finally:
+            self._upgrading[host] -= 1
+            if not self._upgrading[host]:
+                del self._upgrading[host]
 
     async def upgrade_outbound_raw_conn(
         self, raw_conn: IRawConnection, peer_id: ID, pre_scope: Any = None
@@ -240,6 +252,12 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         for connection in candidates[:excess]:
             self._count_fault("closed a connection to make room")
             self.manager.run_task(self._close_connection_async, connection)
+
+
+def network_of(host: str) -> str:
+    """What counts as one remote: an IPv4 address, or the /64 of an IPv6 address."""
+    address = ip_address(host.partition("%")[0])
+    return host if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
 def _remote_host(connection: INetConn) -> str:

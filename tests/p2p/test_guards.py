@@ -3,7 +3,9 @@
 Where a test of the stock library fails, upstream has mended it and the guard may go.
 """
 
+import contextlib
 import gc
+import socket
 import struct
 import warnings
 from collections import Counter
@@ -25,13 +27,12 @@ from libp2p.peer.peerinfo import PeerInfo
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
-from libp2p.stream_muxer.yamux.yamux import TYPE_DATA, YAMUX_HEADER_FORMAT
+from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, TYPE_DATA, TYPE_PING, YAMUX_HEADER_FORMAT
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from p2p import guards
 from p2p import host as host_module
-from p2p.guards import guarded_validator
 from p2p.host import open_host
 from p2p.identity import Identity
 from p2p.section import TcpAddress
@@ -149,7 +150,7 @@ async def ends_with(error: type[Exception], run: Callable[[], Awaitable[None]]) 
     return ended
 
 
-# 1. Exceptions in handlers and validators
+# 1. Exceptions in handlers
 
 
 async def raise_in_handler(open_any: OpenHost) -> bool:
@@ -205,19 +206,6 @@ async def test_stock_dies_of_garbage_on_meshsub() -> None:
 async def test_guarded_survives_garbage_on_meshsub(guarded: Guarded) -> None:
     assert await garbage_on_meshsub(guarded)
     assert guarded.faults["stream handler: DecodeError"] == 1
-
-
-async def test_a_validator_that_raises_refuses_the_message() -> None:
-    faults: list[str] = []
-
-    def validator(_forwarder: Any, message: bytes) -> bool:
-        return bool(message[0])
-
-    with pytest.raises(IndexError):
-        validator(None, b"")
-    assert guarded_validator(validator, faults.append)(None, b"") is False  # type: ignore[arg-type]
-    assert guarded_validator(validator, faults.append)(None, b"\1") is True  # type: ignore[arg-type]
-    assert faults == ["topic validator: IndexError"]
 
 
 # 2. Slots of inbound connections
@@ -401,6 +389,75 @@ async def test_guarded_dials_whom_it_is_told_to(
 ) -> None:
     monkeypatch.setattr(auto_connector, "_addr_is_routable", lambda _addr: True)
     assert not await dials_on_its_own(guarded)
+
+
+# 7. Connections that say nothing
+
+
+async def serves_beside_silent_connections(open_any: OpenHost, server_max: int) -> bool:
+    """With all its slots taken by connections that say nothing: whether a newcomer is served."""
+    async with open_any(connections_max=server_max) as host, trio.open_nursery() as nursery:
+        host.set_stream_handler(ECHO, echo)
+        port = int(host.get_transport_addrs()[0].value_for_protocol("tcp"))
+
+        async def be_silent(*, task_status: trio.TaskStatus[None]) -> None:
+            with trio.socket.socket() as client:
+                await client.bind(("127.0.0.2", 0))
+                await client.connect(("127.0.0.1", port))
+                task_status.started()
+                with contextlib.suppress(ConnectionResetError):
+                    await client.recv(1_000)
+                    await trio.sleep_forever()
+
+        for _ in range(server_max + 2):
+            await nursery.start(be_silent)
+        await trio.sleep(0.2)
+        served = await is_serving(host)
+        nursery.cancel_scope.cancel()
+    return served
+
+
+async def test_stock_is_closed_by_silent_connections() -> None:
+    assert not await serves_beside_silent_connections(stock, 4)
+
+
+async def test_guarded_has_room_beside_silent_connections(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "UPGRADES_PER_HOST_MAX", 3)
+    assert await serves_beside_silent_connections(guarded, 4)
+    assert guarded.faults["more half-open connections than one address may have"] == 3
+
+
+# 8. Connections that end with much to answer
+
+
+async def forgets_a_connection_that_is_gone(open_any: OpenHost) -> bool:
+    async with open_any() as host, stock(listen=False) as client:
+        await connect(client, host)
+        (ours,) = host.get_network().get_connections(client.get_id())
+        (theirs,) = client.get_network().get_connections(host.get_id())
+        for number in range(1_000):
+            ping = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, number)
+            await theirs.muxed_conn._write_frame(ping)
+        stream: Any = theirs.muxed_conn
+        while not isinstance(stream, trio.SocketStream):
+            names = ("secured_conn", "conn", "read_writer", "read_write_closer", "stream")
+            stream = next(getattr(stream, name) for name in names if hasattr(stream, name))
+        linger = struct.pack("ii", 1, 0)  # closing sends RST
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        stream.socket.close()
+        with trio.move_on_after(2):
+            await eventually(lambda: ours.is_closed)
+        return bool(ours.is_closed)
+
+
+async def test_stock_keeps_a_connection_that_is_gone() -> None:
+    assert not await forgets_a_connection_that_is_gone(stock)
+
+
+async def test_guarded_forgets_a_connection_that_is_gone(guarded: Guarded) -> None:
+    assert await forgets_a_connection_that_is_gone(guarded)
 
 
 # The DHT's clients in routing tables, and what else is ours to settle

@@ -1,20 +1,17 @@
 """What strangers may try: it is refused and counted, and the node goes on serving others."""
 
-import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from libp2p.tools.anyio_service import background_trio_service
 
 from p2p import anchors as anchors_module
 from p2p import watches as watches_module
 from p2p.anchors import ANCHOR_PROTOCOL
 from p2p.dht import KAD_PROTOCOL
 from p2p.envelopes import ENVELOPE_PROTOCOL
-from p2p.frames import encode_frame
 from p2p.guards import STREAMS_PER_CONNECTION_MAX
 from p2p.identity import Identity
 from p2p.records import (
@@ -27,7 +24,7 @@ from p2p.records import (
 from p2p.section import check_peer_id
 from p2p.streams import StreamClosedError
 from p2p.watches import WATCH_PROTOCOL
-from wice.errors import RemoteProtocolError, SignalingUnavailableError
+from wice.errors import SignalingUnavailableError
 from wice.keys import CommunitySecret, EpochSigner, KeyHolder, epoch_at
 from wice.proto.overlay_pb2 import (
     AnchorMessage,
@@ -43,16 +40,6 @@ if TYPE_CHECKING:
     from tests.p2p.conftest import Overlay, Sink
 
 HARBOUR = CommunitySecret.from_name("harbour")
-OUR_PROTOCOLS = (KAD_PROTOCOL, WATCH_PROTOCOL, ANCHOR_PROTOCOL, ENVELOPE_PROTOCOL)
-LIBRARY_PROTOCOLS = ("/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0")
-GARBAGE = (
-    b"\xff" * 64,
-    encode_frame(b"\xff" * 40),
-    encode_frame(b""),
-    encode_frame(bytes(20_000)),
-    encode_frame(b"\x12\xff\xff\xff\xff\x0f"),
-    b"\x80\x80\x80\x80\x80",
-)
 
 
 @pytest.fixture
@@ -66,62 +53,6 @@ async def bootstrap(
 
 def make_signer(holder: KeyHolder, now_wall: float) -> EpochSigner:
     return EpochSigner(holder, HARBOUR, epoch_at(now_wall), os.urandom)
-
-
-@pytest.mark.parametrize("protocol", [*OUR_PROTOCOLS, *LIBRARY_PROTOCOLS])
-async def test_garbage_hurts_nobody_else(
-    overlay: "Overlay", bootstrap: "OverlayTransport", protocol: str
-) -> None:
-    theirs = overlay.make_holder()
-    async with (
-        overlay.open_peer("a") as a,
-        overlay.open_peer("b") as b,
-        b.subscribe(theirs) as inbox,
-    ):
-        await overlay.send(a, theirs.public_key, b"before")
-        for garbage in GARBAGE:
-            async with overlay.open_stranger(overlay.bootstrap[0]) as stranger:
-                stream = await stranger.open(protocol)
-                await stream.send_raw(garbage)
-                with (
-                    trio.move_on_after(0.2),
-                    contextlib.suppress(StreamClosedError, RemoteProtocolError),
-                ):
-                    while True:
-                        await stream.receive()
-        await a.send(theirs.public_key, b"after")
-        assert [await inbox.receive(), await inbox.receive()] == [b"before", b"after"]
-    assert bootstrap.restarts == 0
-
-
-async def test_garbage_on_meshsub_hurts_nobody_else(
-    overlay: "Overlay", bootstrap: "OverlayTransport", sink: "Sink"
-) -> None:
-    """The place of the gossip topic: the library's pubsub on our host."""
-    from libp2p.pubsub.gossipsub import GossipSub
-    from libp2p.pubsub.pubsub import Pubsub
-
-    assert bootstrap._node is not None
-    gossip = GossipSub(["/meshsub/1.1.0"], degree=3, degree_low=2, degree_high=4)
-    pubsub = Pubsub(bootstrap._node.host.libp2p, gossip)
-    theirs = overlay.make_holder()
-    async with (
-        background_trio_service(pubsub),
-        background_trio_service(gossip),
-        overlay.open_peer("a") as a,
-        overlay.open_peer("b") as b,
-        b.subscribe(theirs) as inbox,
-    ):
-        async with overlay.open_stranger(overlay.bootstrap[0]) as stranger:
-            stream = await stranger.open("/meshsub/1.1.0")
-            await stream.send_raw(encode_frame(b"\xff" * 4))
-            with pytest.raises(StreamClosedError):
-                while True:
-                    await stream.receive()
-        await overlay.send(a, theirs.public_key, b"hello")
-        assert await inbox.receive() == b"hello"
-    assert "stream handler: DecodeError" in sink.dropped
-    assert bootstrap.restarts == 0
 
 
 async def test_a_node_refuses_forged_expired_and_older_records(
