@@ -40,6 +40,9 @@ async def main():
     with open_lab(Topology(sites), pathlib.Path(sys.argv[1])) as lab:
         async with trio.open_nursery() as nursery:
             processes = [start_process(nursery, lab, n, ["sleep", "600"]) for n in ("alice", "bob")]
+            for process in processes:
+                while pathlib.Path(f"/proc/{process.pid}/comm").read_text() != "sleep\\n":
+                    await trio.sleep(0.01)  # until then it is on no leash
             print(json.dumps({"id": lab.id, "pids": [p.pid for p in processes]}), flush=True)
             await trio.sleep_forever()
 
@@ -187,7 +190,7 @@ def test_the_sweep_ends_processes_that_outlived_their_owner(labs: Path) -> None:
 
 
 async def test_a_kept_lab_stays_until_it_is_cleaned(labs: Path) -> None:
-    with open_lab(TOPOLOGY, labs) as lab:
+    with open_lab(TOPOLOGY, labs, is_kept=True) as lab:
         async with trio.open_nursery() as nursery:
             argv = ["sleep", "600"]
             process = start_process(nursery, lab, "alice", argv, outlives_owner=True)
