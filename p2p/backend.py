@@ -32,8 +32,12 @@ JOIN_WAIT_S = 2.0
 """How long a sender waits for the first connection, which is usually on its way."""
 RESTARTS_MAX = 5
 RESTART_WINDOW_S = 600.0
-"""A host that dies more often than that is not restarted again."""
+"""A host that dies more often than that is restarted after ``RESTART_BACKOFF_S``. One that never
+lived, and that of a bootstrap node, is given up: there, a service manager knows better."""
 RESTART_WAIT_S = 0.5
+RESTART_BACKOFF_S = 60.0
+LAST_DEATH_SIZE_MAX = 200
+"""Characters of the reason that the status gives."""
 
 
 class OverlayTransport(Transport):
@@ -49,6 +53,7 @@ class OverlayTransport(Transport):
         self._is_closed = False
         self._scope = trio.CancelScope()
         self.restarts = 0
+        self.last_death = ""
 
     async def send(self, recipient: PublicKey, envelope: bytes) -> None:
         """Return when the recipient has acknowledged ``envelope``.
@@ -106,6 +111,7 @@ class OverlayTransport(Transport):
             "neighbours": [],
             "dropped": dict(state.dropped),
             "restarts": self.restarts,
+            "last_death": self.last_death,
         }
         if node is not None:
             status |= {
@@ -132,10 +138,13 @@ class OverlayTransport(Transport):
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Supervise the host until closed; ``task_status`` is told when the first one runs."""
         deaths: deque[float] = deque()
+        is_started = False
 
         def use(node: OverlayNode) -> None:
+            nonlocal is_started
             self._set_node(node)
-            if not deaths:
+            if not is_started:
+                is_started = True
                 task_status.started()
 
         with self._scope:
@@ -143,17 +152,22 @@ class OverlayTransport(Transport):
                 own_errors: list[BaseException] = []
                 try:
                     await run_node(self._state, use, own_errors)
-                except SignalingError:
-                    raise
-                except Exception as error:  # noqa: BLE001
+                except SignalingError as error:
+                    if not is_started:
+                        raise
+                    self._count_death(error, deaths)  # somebody took our port meanwhile
+                except Exception as error:
                     # The library's swarm ends with whatever got past the guards, and with it the
                     # host; what our own tasks raised is a bug and goes on.
                     if own_errors:
                         raise own_errors[0] from None
                     self._count_death(error, deaths)
+                    if len(deaths) > RESTARTS_MAX and (not is_started or self._state.is_bootstrap):
+                        raise SignalingError("the libp2p host keeps dying") from error
                 finally:
                     self._set_node(None)
-                await trio.sleep(RESTART_WAIT_S)
+                is_often = len(deaths) > RESTARTS_MAX
+                await trio.sleep(RESTART_BACKOFF_S if is_often else RESTART_WAIT_S)
                 self.restarts += 1
 
     async def _send(
@@ -188,13 +202,13 @@ class OverlayTransport(Transport):
         self._node_changed.notify()
 
     def _count_death(self, error: Exception, deaths: deque[float]) -> None:
-        self._state.count_fault(f"the host died: {type(_leaf(error)).__name__}")
+        leaf = _leaf(error)
+        self.last_death = f"{type(leaf).__name__}: {leaf}"[:LAST_DEATH_SIZE_MAX]
+        self._state.count_fault(f"the host died: {type(leaf).__name__}")
         now = trio.current_time()
         deaths.append(now)
         while deaths[0] < now - RESTART_WINDOW_S:
             deaths.popleft()
-        if len(deaths) > RESTARTS_MAX:
-            raise SignalingError("the libp2p host keeps dying") from error
 
     def _check_open(self) -> None:
         if self._is_closed:
