@@ -50,12 +50,17 @@ class FrameStream:
         async with self._sending:
             if self._is_broken:
                 raise StreamClosedError("the stream is closed")
-            self._is_broken = True  # half a frame is worse than none, should this be cancelled
+            self._is_broken = True
             try:
                 await self._stream.write(data)
+                self._is_broken = False
             except STREAM_ERRORS as error:
                 raise StreamClosedError(f"the stream broke: {type(error).__name__}") from error
-            self._is_broken = False
+            finally:
+                if self._is_broken:
+                    # Half a frame may be out, should this be cancelled. Whoever reads the stream
+                    # keeps it in use, and learns by its end that it is of none.
+                    await self.aclose()
 
     async def receive(self) -> bytes:
         """Wait for the next frame; raise StreamClosedError, RemoteProtocolError."""

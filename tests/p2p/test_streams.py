@@ -1,0 +1,88 @@
+"""Frame streams and the clients on them when a write does not go through (no network)."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from p2p.envelopes import RESULT_TIMEOUT_S, EnvelopeClient
+from p2p.frames import FrameDecoder
+from p2p.streams import FRAME_SIZE_MAX_BYTES, FrameStream, StreamClosedError
+from wice.keys import BlindedKey
+from wice.proto.overlay_pb2 import EnvelopeMessage
+
+KEY = BlindedKey(bytes(32))
+
+
+class HeldUpStream:
+    """A libp2p stream whose first ``held_up`` writes take longer than anybody waits."""
+
+    def __init__(self, held_up: int) -> None:
+        self.held_up = held_up
+        self.written = bytearray()
+        self.is_reset = False
+        self._ended = trio.Event()
+
+    async def write(self, data: bytes) -> None:
+        if self.held_up:
+            self.held_up -= 1
+            await trio.sleep(RESULT_TIMEOUT_S + 1)
+        self.written += data
+
+    async def read(self, _size: int) -> bytes:
+        await self._ended.wait()
+        return b""
+
+    async def reset(self) -> None:
+        self.is_reset = True
+        self._ended.set()
+
+
+class OneHost:
+    """Opens streams, of which the first holds one write up."""
+
+    def __init__(self) -> None:
+        self.opened: list[HeldUpStream] = []
+
+    async def open_stream(self, peer_id: str, _protocol: str) -> FrameStream:
+        self.opened.append(HeldUpStream(held_up=not self.opened))
+        stream: Any = self.opened[-1]
+        return FrameStream(stream, peer_id)
+
+
+async def test_a_cancelled_write_ends_the_stream(autojump_clock: Any) -> None:
+    held_up: Any = HeldUpStream(held_up=1)
+    stream = FrameStream(held_up, "peer")
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with trio.fail_after(RESULT_TIMEOUT_S), pytest.raises(StreamClosedError):
+                await stream.receive()
+
+        nursery.start_soon(read)
+        with trio.move_on_after(1):
+            await stream.send(b"half of this")
+    assert held_up.is_reset
+    with pytest.raises(StreamClosedError):
+        await stream.send(b"after the half")
+
+
+async def test_an_envelope_held_up_does_not_break_the_way(autojump_clock: Any) -> None:
+    host: Any = OneHost()
+    async with trio.open_nursery() as nursery:
+        client = EnvelopeClient(host, nursery, lambda _: None)
+        for _ in range(2):
+            with pytest.raises(StreamClosedError):  # nobody answers
+                await client.send("peer", KEY, b"i" * 16, b"envelope")
+            await wait_all_tasks_blocked()
+        assert len(host.opened) == 2
+        (frame,) = frames(host.opened[1])
+        assert EnvelopeMessage.FromString(frame).send.envelope == b"envelope"
+        nursery.cancel_scope.cancel()
+
+
+def frames(stream: HeldUpStream) -> list[bytes]:
+    decoder = FrameDecoder(FRAME_SIZE_MAX_BYTES)
+    decoder.feed(bytes(stream.written))
+    return list(decoder)
