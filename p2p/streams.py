@@ -44,6 +44,7 @@ class FrameStream:
 
     async def send(self, payload: bytes) -> None:
         """Send one frame; raise StreamClosedError."""
+        assert len(payload) <= FRAME_SIZE_MAX_BYTES
         await self.send_raw(encode_frame(payload))
 
     async def send_raw(self, data: bytes) -> None:

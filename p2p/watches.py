@@ -4,7 +4,7 @@ Without them a peer that is not there yet would have to be asked for again and a
 bounded in number and in time and shows the node no more than a GET_VALUE does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
@@ -22,6 +22,8 @@ WATCH_LIFETIME_S = 600
 WATCH_RENEW_S = 240.0
 """Well before the lifetime ends, twice."""
 WATCHES_PER_STREAM_MAX = 1_024
+WATCHES_PER_REQUEST_MAX = 256
+"""Keys of at most ``KEY_SIZE_MAX_BYTES`` that fit in one frame."""
 WATCHES_MAX = 65_536
 KEY_SIZE_MAX_BYTES = 64
 
@@ -161,19 +163,24 @@ class WatchClient:
         for key in [key for key, renew_at in watched.items() if renew_at + WATCH_RENEW_S < now]:
             del watched[key]  # nobody renewed it: the node has forgotten it by now, or soon
         due = [key for key in keys if watched.get(key, 0.0) <= now]
-        due = due[: max(WATCHES_PER_STREAM_MAX - len(watched), 0)]
-        if not due:
-            return
+        again = [key for key in due if key in watched]
+        new = [key for key in due if key not in watched]
+        room = max(WATCHES_PER_STREAM_MAX - len(watched), 0)
+        if len(new) > room:
+            self._count_fault("more keys to watch than one node keeps")
+        due = again + new[:room]
         watched.update((key, now + WATCH_RENEW_S) for key in due)
-        request = WatchRequest(
-            watches=[WatchRequest.Watch(key=key, lifetime_s=WATCH_LIFETIME_S) for key in due]
-        )
         try:
-            stream = await self._stream(peer_id)
-            await stream.send(request.SerializeToString())
+            for start in range(0, len(due), WATCHES_PER_REQUEST_MAX):
+                await self._request(peer_id, due[start : start + WATCHES_PER_REQUEST_MAX])
         except BaseException:
             self._watched.pop(peer_id, None)
             raise
+
+    async def _request(self, peer_id: str, keys: Sequence[bytes]) -> None:
+        watches = [WatchRequest.Watch(key=key, lifetime_s=WATCH_LIFETIME_S) for key in keys]
+        stream = await self._stream(peer_id)
+        await stream.send(WatchRequest(watches=watches).SerializeToString())
 
     async def _stream(self, peer_id: str) -> FrameStream:
         stream = self._streams.get(peer_id)

@@ -9,8 +9,9 @@ from trio.testing import wait_all_tasks_blocked
 from p2p.envelopes import RESULT_TIMEOUT_S, EnvelopeClient
 from p2p.frames import FrameDecoder
 from p2p.streams import FRAME_SIZE_MAX_BYTES, FrameStream, StreamClosedError
+from p2p.watches import WATCH_RENEW_S, WATCHES_PER_STREAM_MAX, WatchClient
 from wice.keys import BlindedKey
-from wice.proto.overlay_pb2 import EnvelopeMessage
+from wice.proto.overlay_pb2 import EnvelopeMessage, WatchRequest
 
 KEY = BlindedKey(bytes(32))
 
@@ -44,9 +45,10 @@ class OneHost:
 
     def __init__(self) -> None:
         self.opened: list[HeldUpStream] = []
+        self.holds_up = True
 
     async def open_stream(self, peer_id: str, _protocol: str) -> FrameStream:
-        self.opened.append(HeldUpStream(held_up=not self.opened))
+        self.opened.append(HeldUpStream(held_up=self.holds_up and not self.opened))
         stream: Any = self.opened[-1]
         return FrameStream(stream, peer_id)
 
@@ -80,6 +82,40 @@ async def test_an_envelope_held_up_does_not_break_the_way(autojump_clock: Any) -
         (frame,) = frames(host.opened[1])
         assert EnvelopeMessage.FromString(frame).send.envelope == b"envelope"
         nursery.cancel_scope.cancel()
+
+
+async def test_a_frame_that_nobody_takes_is_not_sent() -> None:
+    stream: Any = HeldUpStream(held_up=0)
+    with pytest.raises(AssertionError):
+        await FrameStream(stream, "peer").send(bytes(FRAME_SIZE_MAX_BYTES + 1))
+    assert not stream.written
+
+
+async def test_many_watches_go_out_in_frames_that_are_taken(autojump_clock: Any) -> None:
+    """So many that the client has to say that it leaves some out, and goes on with the rest."""
+    host: Any = OneHost()
+    host.holds_up = False
+    faults: list[str] = []
+    keys = [b"/wice/%043d" % number for number in range(WATCHES_PER_STREAM_MAX + 7)]
+    async with trio.open_nursery() as nursery:
+        platform: Any = None
+        client = WatchClient(host, nursery, platform, lambda *_: None, faults.append)
+        await client.watch("node", keys)
+        assert watched(host.opened[0]) == keys[:WATCHES_PER_STREAM_MAX]
+        assert faults == ["more keys to watch than one node keeps"]
+        await client.watch("node", keys)
+        assert len(watched(host.opened[0])) == WATCHES_PER_STREAM_MAX, "none is due"
+        await trio.sleep(WATCH_RENEW_S)
+        await client.watch("node", keys)
+        assert watched(host.opened[0]) == 2 * keys[:WATCHES_PER_STREAM_MAX], "all are renewed"
+        assert len(host.opened) == 1
+        nursery.cancel_scope.cancel()
+
+
+def watched(stream: HeldUpStream) -> list[bytes]:
+    return [
+        watch.key for frame in frames(stream) for watch in WatchRequest.FromString(frame).watches
+    ]
 
 
 def frames(stream: HeldUpStream) -> list[bytes]:
