@@ -29,6 +29,7 @@ NEWCOMERS = ("carol", "dave", "erin")
 NAT = "port-restricted"
 START_GOAL, NEWCOMER_GOAL = Goal(5.0), Goal(2.0)
 PATIENCE_S = 60.0
+IMPORTED = "imports done"
 
 Found = TypeVar("Found")
 
@@ -133,16 +134,18 @@ async def _time(mesh: Mesh, starting: tuple[str, ...], pings: dict[str, str], ti
         for source, destination in pings.items():
             nursery.start_soon(wait, source, destination)
     later = max(first_s, key=lambda source: first_s[source])
-    for name, at_s in (await _stages(mesh, later, pings[later], began_s)).items():
+    stages = await _stages(mesh, later, pings[later], began_s)
+    for name, at_s in stages.items():
         times.add(name, at_s)
     times.add(LABELS[Stage.PING], first_s[later])
+    times.add("ping, from the imports on", first_s[later] - stages[IMPORTED])
 
 
 async def _stages(mesh: Mesh, home: str, other: str, began_s: float) -> dict[str, float]:
     """When ``home`` reached each stage towards ``other``, seconds since ``began_s``."""
     status = await mesh.status(home)
     daemon_began_s = trio.current_time() - began_s - status["uptime_s"]
-    found = {"imports done": daemon_began_s}
+    found = {IMPORTED: daemon_began_s}
     if (joined_s := status["overlay"]["joined_s"]) is not None:
         found[LABELS[Stage.JOINED]] = daemon_began_s + joined_s
     key = str(mesh.homes[other].public_key)
