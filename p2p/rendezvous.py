@@ -42,8 +42,9 @@ RETRY_MAX_S = 60.0
 """Between attempts to store a record that no node took."""
 SEQUENCES_REMEMBERED_MAX = 256
 
-PEERS_MAX = 4_096
-"""Recipients that are remembered; the one not written to for longest gives way."""
+PEERS_MAX = 16_384
+"""Recipients that are remembered, above the peers that an interface may have; the one not written
+to for longest gives way."""
 INTEREST_S = 3_600.0
 """A recipient not written to for that long is no longer watched."""
 WATCH_CHECK_S = 60.0
@@ -249,10 +250,11 @@ class Resolver:
 
     async def look_up(self, peer: PublicKey, *, thorough: bool = False) -> None:
         """Ask for every epoch's key at once; leave watches with the nodes that should know."""
+        keys = self._directory.keys(peer)  # once: the peer may be forgotten while we ask
         async with trio.open_nursery() as nursery:
-            for key in self._directory.keys(peer):
+            for key in keys:
                 nursery.start_soon(self._look_up_key, key, thorough)
-        await self._watch(self._directory.keys(peer))
+        await self._watch(keys)
 
     async def run(self, connected: Signal) -> None:
         """Keep the watches up: in time, and with nodes that have come back.

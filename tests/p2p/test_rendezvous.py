@@ -14,7 +14,7 @@ from p2p import rendezvous
 from p2p.dht import Stored
 from p2p.inboxes import ENVELOPE_IDS_MAX, INBOX_MAX, Inboxes
 from p2p.records import Node, Presence, VerifiedRecord, build_record, verify_record
-from p2p.rendezvous import Directory, Publisher
+from p2p.rendezvous import Directory, Found, Publisher, Resolver
 from wice.errors import LocalProtocolError, SignalingClosedError
 from wice.events import Event, PeerFound, PresencePublished
 from wice.keys import (
@@ -328,3 +328,36 @@ async def test_inboxes_are_bounded_and_close(
             inbox.receive_nowait()
         with pytest.raises(SignalingClosedError), inboxes.subscribe(make_holder()):
             pass
+
+
+class SlowDht(FakeDht):
+    """Knows nothing, and takes a second to say so."""
+
+    async def get(self, _key: bytes, **_options: bool) -> None:
+        await trio.sleep(1)
+
+    def nearest_connected(self, _key: bytes) -> list[str]:
+        return []
+
+
+async def test_a_lookup_outlives_the_interest_in_its_peer(
+    autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendezvous, "PEERS_MAX", 3)
+    directory = Directory(HARBOUR, VirtualPlatform(), Events())
+    dht, watches = SlowDht(), None
+    resolver = Resolver(directory, dht, watches, lambda _: None)  # type: ignore[arg-type]
+    found: list[Found | None] = []
+
+    async def resolve() -> None:
+        found.append(await resolver.resolve(make_holder().public_key))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(rendezvous.PEERS_MAX + 1):
+            nursery.start_soon(resolve)
+    assert found == 4 * [None]
+    assert len(directory) == 3
+
+
+def test_every_peer_that_an_interface_may_have_is_remembered() -> None:
+    assert rendezvous.PEERS_MAX >= 10_000
