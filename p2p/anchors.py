@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import trio
 
+from p2p.clock import wait_due
 from p2p.frames import parse
 from p2p.host import Host
 from p2p.inboxes import Inboxes, check_envelope
@@ -277,8 +278,7 @@ class _AnchorSession:
             # A node that serves this protocol and does not refuse is an anchor from now on: a
             # record that says so must not wait another round trip.
             self._set_anchor(bool(signers))
-            with trio.move_on_after(SUBSCRIBE_AGAIN_S):
-                await self._inboxes.changed.wait_beyond(seen)
+            await wait_due(self._platform, SUBSCRIBE_AGAIN_S, self._inboxes.changed, seen)
 
     def _subscription(self, signer: EpochSigner) -> AnchorMessage:
         expiry = int(self._platform.wall_time()) + SUBSCRIPTION_LIFETIME_MAX_S

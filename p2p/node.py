@@ -11,6 +11,7 @@ import trio
 
 from p2p.anchors import AnchorClient, Status
 from p2p.bootstrap import BootstrapRole
+from p2p.clock import wait_jump
 from p2p.connections import Connections
 from p2p.dht import KAD_PROTOCOL, KadClient
 from p2p.envelopes import ENVELOPE_PROTOCOL, EnvelopeClient, EnvelopeServer
@@ -99,10 +100,10 @@ class OverlayNode:
             is_kept=self.connections.is_kept,
             count_fault=fault,
         )
-        watches = WatchClient(
+        self._watches = WatchClient(
             host, nursery, platform, lambda key, record: self.resolver.learn(key, record), fault
         )
-        self.resolver = Resolver(state.directory, self.dht, watches, fault)
+        self.resolver = Resolver(state.directory, self.dht, self._watches, fault)
         self.publisher = Publisher(state.inboxes, self.dht, self._presence, platform, state.events)
         self.bootstrap: BootstrapRole | None = None
         if state.is_bootstrap:
@@ -118,6 +119,7 @@ class OverlayNode:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.connections.run)
             nursery.start_soon(self._watch_network)
+            nursery.start_soon(self._watch_clock)
             if self.bootstrap is not None:
                 nursery.start_soon(self.bootstrap.run, self.connections.changed)
             else:
@@ -223,8 +225,18 @@ class OverlayNode:
     async def _watch_network(self) -> None:
         async with self._state.platform.watch_network() as changes:
             async for _ in changes:
-                self.connections.hurry()
-                self.anchors.probe()
+                self._network_changed()
+
+    async def _watch_clock(self) -> None:
+        while True:
+            await wait_jump(self._state.platform)
+            # The host has slept: whoever we were connected to may long have given us up.
+            self._watches.renew()
+            self._network_changed()
+
+    def _network_changed(self) -> None:
+        self.connections.hurry()
+        self.anchors.probe()
 
 
 async def run_node(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from p2p.clock import wait_due
 from p2p.dht import KadClient
 from p2p.inboxes import Inboxes
 from p2p.records import (
@@ -83,8 +84,7 @@ class Publisher:
             wait_s = min(REFRESH_S, self._until_next_epoch_s()) if is_complete else retry_s
             if self.published:
                 await trio.sleep(PUBLISH_GAP_S)
-            with trio.move_on_after(wait_s):
-                await self.due.wait_beyond(seen)
+            await wait_due(self._platform, wait_s, self.due, seen)
 
     async def _publish_all(self) -> bool:
         """Whether every record of ours is held by somebody."""

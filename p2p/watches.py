@@ -156,6 +156,12 @@ class WatchClient:
         self._streams: dict[str, FrameStream] = {}
         self._watched: dict[str, dict[bytes, float]] = {}
 
+    def renew(self) -> None:
+        """Ask for every watch again with the next ``watch``: the nodes may have forgotten them."""
+        now = trio.current_time()
+        for watched in self._watched.values():
+            watched.update(dict.fromkeys(watched, now))
+
     async def watch(self, peer_id: str, keys: Iterable[bytes]) -> None:
         """Have ``keys`` watched at a connected node, or go on; raise StreamClosedError."""
         watched = self._watched.setdefault(peer_id, {})
