@@ -5,7 +5,7 @@ epoch key, for each blinded key it answers to. The anchor passes envelopes down 
 acknowledgements back. It stores nothing, and forgets a subscription with its stream.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 import trio
@@ -16,6 +16,7 @@ from p2p.host import Host
 from p2p.inboxes import Inboxes, check_envelope
 from p2p.records import SUBSCRIPTION_LIFETIME_MAX_S, sign_subscription, verify_subscription
 from p2p.section import check_peer_id
+from p2p.shares import Shares
 from p2p.signal import Signal
 from p2p.streams import FrameStream, StreamClosedError
 from wice.errors import RemoteProtocolError
@@ -25,7 +26,11 @@ from wice.proto.overlay_pb2 import AnchorMessage, EnvelopeMessage
 
 ANCHOR_PROTOCOL = "/wice/anchor/1"
 SUBSCRIPTIONS_MAX = 16_384
+SUBSCRIPTIONS_PER_SOURCE_MAX = SUBSCRIPTIONS_MAX // 2
+"""From one IPv4 address, or the /64 of an IPv6 address: as many peers may be behind one NAT."""
 SUBSCRIPTIONS_PER_STREAM_MAX = 256
+REASON_SIZE_MAX = 64
+"""Characters of an anchor's reason to refuse that are reported."""
 DELIVERIES_PENDING_MAX = 64
 """Envelopes on one stream that wait for their acknowledgement."""
 DELIVERY_TIMEOUT_S = 5.0
@@ -45,11 +50,20 @@ CountFault = Callable[[str], None]
 class AnchorServer:
     """Takes subscriptions on a node in anchor role and delivers to them."""
 
-    def __init__(self, peer_id: str, platform: Platform, count_fault: CountFault) -> None:
+    def __init__(
+        self,
+        peer_id: str,
+        platform: Platform,
+        count_fault: CountFault,
+        source_of: Callable[[str], str] = lambda peer_id: peer_id,
+    ) -> None:
+        """source_of: the network from which a peer is connected."""
         self._own_id = check_peer_id(peer_id)
         self._platform = platform
         self._count_fault = count_fault
+        self._source_of = source_of
         self._subscriptions: dict[BlindedKey, tuple[_Subscriber, float]] = {}
+        self._shares = Shares[BlindedKey]()
         self._streams: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -83,9 +97,8 @@ class AnchorServer:
                 await self._take(message, subscriber)
         finally:
             subscriber.end()
-            for key in subscriber.keys:
-                if self._subscriptions[key][0] is subscriber:
-                    del self._subscriptions[key]
+            for key in tuple(subscriber.keys):
+                self._remove(key)
             self._streams[stream.peer_id] -= 1
             if not self._streams[stream.peer_id]:
                 del self._streams[stream.peer_id]
@@ -102,14 +115,20 @@ class AnchorServer:
             pong = AnchorMessage(ping=AnchorMessage.Ping(id=message.ping.id, answer=True))
             await subscriber.stream.send(pong.SerializeToString())
 
+    def drop_expired(self) -> None:
+        """Forget the subscriptions that no longer count."""
+        self._drop_expired(tuple(self._subscriptions))
+
     def _subscribe(self, subscription: bytes, subscriber: "_Subscriber") -> AnchorMessage:
         now_wall = self._platform.wall_time()
-        claim = verify_subscription(subscription, self._own_id, now_wall)
+        try:
+            claim = verify_subscription(subscription, self._own_id, now_wall)
+        except RemoteProtocolError as error:
+            self._count_fault(f"{ANCHOR_PROTOCOL}: {error}")
+            return AnchorMessage(refused=AnchorMessage.Refused(reason=str(error)))
         key = claim.blinded_key
-        is_full = (
-            len(self._subscriptions) >= SUBSCRIPTIONS_MAX and key not in self._subscriptions
-        ) or (len(subscriber.keys) >= SUBSCRIPTIONS_PER_STREAM_MAX and key not in subscriber.keys)
-        if is_full:
+        source = self._source_of(subscriber.stream.peer_id)
+        if not self._make_room(key, subscriber, source):
             self._count_fault("too many subscriptions")
             refused = AnchorMessage.Refused(blinded_key=key.raw, reason="too many subscriptions")
             return AnchorMessage(refused=refused)
@@ -118,11 +137,38 @@ class AnchorServer:
             # The owner came back before its old stream was found dead: the newest counts.
             holder[0].keys.pop(key)
         self._subscriptions[key] = (subscriber, claim.expiry)
+        self._shares.touch(key, source)
         subscriber.keys[key] = None
         subscribed = AnchorMessage.Subscribed(
             blinded_key=key.raw, lifetime_s=max(int(claim.expiry - now_wall), 0)
         )
         return AnchorMessage(subscribed=subscribed)
+
+    def _make_room(self, key: BlindedKey, subscriber: "_Subscriber", source: str) -> bool:
+        """Whether ``key`` may be subscribed; takes from whoever holds most if nothing is free."""
+        if key not in subscriber.keys and len(subscriber.keys) >= SUBSCRIPTIONS_PER_STREAM_MAX:
+            self._drop_expired(tuple(subscriber.keys))  # the keys of epochs gone by
+            if len(subscriber.keys) >= SUBSCRIPTIONS_PER_STREAM_MAX:
+                return False
+        if key in self._subscriptions:
+            return True
+        if self._shares.count(source) >= SUBSCRIPTIONS_PER_SOURCE_MAX:
+            return False
+        if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
+            self._count_fault("ended a subscription to make room")
+            self._remove(self._shares.victim())
+        return True
+
+    def _drop_expired(self, keys: Iterable[BlindedKey]) -> None:
+        now_wall = self._platform.wall_time()
+        for key in keys:
+            if self._subscriptions[key][1] <= now_wall:
+                self._remove(key)
+
+    def _remove(self, key: BlindedKey) -> None:
+        subscriber, _ = self._subscriptions.pop(key)
+        del subscriber.keys[key]
+        self._shares.remove(key)
 
 
 class _Subscriber:
@@ -308,7 +354,9 @@ class _AnchorSession:
             if kind == "deliver":
                 await self._deliver(message.deliver)
             elif kind == "refused":
-                self._count_fault("an anchor refused us")
+                # Its own words, and as such not to be trusted.
+                reason = message.refused.reason[:REASON_SIZE_MAX]
+                self._count_fault(f"an anchor refused us: {reason!r}")
                 self._set_anchor(False)
             elif kind == "ping" and message.ping.answer:
                 self._pongs.notify()

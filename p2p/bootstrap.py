@@ -1,5 +1,6 @@
 """The role of a public node: it stores records, keeps watches, is an anchor and gossips."""
 
+from functools import partial
 from random import Random
 
 import trio
@@ -7,7 +8,7 @@ import trio
 from p2p.anchors import ANCHOR_PROTOCOL, AnchorServer
 from p2p.dht import KAD_PROTOCOL, CountFault, KadClient, KadServer
 from p2p.gossip import Gossip
-from p2p.host import Host
+from p2p.host import Host, source_of
 from p2p.kad import RecordStore, RoutingTable
 from p2p.records import VerifiedRecord
 from p2p.signal import Signal
@@ -34,8 +35,9 @@ class BootstrapRole:
         random: Random,
         count_fault: CountFault,
     ) -> None:
-        self.anchor = AnchorServer(host.peer_id, platform, count_fault)
-        self.watches = WatchServer(store, platform, count_fault)
+        source = partial(source_of, host)
+        self.anchor = AnchorServer(host.peer_id, platform, count_fault, source)
+        self.watches = WatchServer(store, platform, count_fault, source)
         self.gossip = Gossip(host, table, dht, self.anchor, nursery, random, count_fault)
         self._dht = dht
         self._store = store
@@ -66,6 +68,8 @@ class BootstrapRole:
         while True:
             await trio.sleep(EXPIRE_S)
             self._store.drop_expired(self._platform.wall_time())
+            self.anchor.drop_expired()
+            self.watches.drop_expired()
 
     def _stored(self, key: bytes, record: VerifiedRecord) -> None:
         self.watches.stored(key, record)

@@ -29,7 +29,7 @@ from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
-from p2p.guards import CountFault, GuardedSwarm
+from p2p.guards import CountFault, GuardedSwarm, network_of
 from p2p.identity import Identity
 from p2p.section import TcpAddress
 from p2p.streams import (
@@ -192,6 +192,11 @@ class Host:
         except SwarmException as error:
             reason = error.__cause__ or error
             raise SignalingUnavailableError(f"{address}: {reason}") from error
+
+
+def source_of(host: Host, peer_id: str) -> str:
+    """Where what ``peer_id`` sends comes from: an IPv4 address, or the /64 of an IPv6 address."""
+    return min(map(network_of, host.remote_hosts(peer_id)), default="")
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from p2p.frames import parse
 from p2p.host import Host
 from p2p.kad import RecordStore
 from p2p.records import VerifiedRecord, verify_record
+from p2p.shares import Shares
 from p2p.streams import FrameStream, StreamClosedError
 from wice.errors import RemoteProtocolError
 from wice.platform import Platform
@@ -25,6 +26,8 @@ WATCHES_PER_STREAM_MAX = 1_024
 WATCHES_PER_REQUEST_MAX = 256
 """Keys of at most ``KEY_SIZE_MAX_BYTES`` that fit in one frame."""
 WATCHES_MAX = 65_536
+WATCHES_PER_SOURCE_MAX = WATCHES_MAX // 2
+"""From one IPv4 address, or the /64 of an IPv6 address."""
 KEY_SIZE_MAX_BYTES = 64
 
 CountFault = Callable[[str], None]
@@ -33,7 +36,8 @@ CountFault = Callable[[str], None]
 class _Watcher:
     """One inbound stream: what it watches, until when, and what it has not been told yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self.source = source
         self.expires_at: dict[bytes, float] = {}
         self.news: dict[bytes, VerifiedRecord] = {}
         self.has_news = trio.Event()
@@ -47,15 +51,28 @@ class _Watcher:
 class WatchServer:
     """Keeps the watches of a node in server role."""
 
-    def __init__(self, store: RecordStore, platform: Platform, count_fault: CountFault) -> None:
+    def __init__(
+        self,
+        store: RecordStore,
+        platform: Platform,
+        count_fault: CountFault,
+        source_of: Callable[[str], str] = lambda peer_id: peer_id,
+    ) -> None:
+        """source_of: the network from which a peer is connected."""
         self._store = store
         self._platform = platform
         self._count_fault = count_fault
+        self._source_of = source_of
         self._watchers: dict[bytes, dict[_Watcher, None]] = {}
-        self._count = 0
+        self._shares = Shares[tuple[_Watcher, bytes]]()
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._shares)
+
+    def drop_expired(self) -> None:
+        """Forget the watches that nobody renewed."""
+        for watcher in {watcher for watchers in self._watchers.values() for watcher in watchers}:
+            self._drop_expired(watcher)
 
     def stored(self, key: bytes, record: VerifiedRecord) -> None:
         """Tell everybody who watches ``key``."""
@@ -67,7 +84,7 @@ class WatchServer:
                 self._remove(watcher, key)
 
     async def serve(self, stream: FrameStream) -> None:
-        watcher = _Watcher()
+        watcher = _Watcher(self._source_of(stream.peer_id))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tell, watcher, stream)
@@ -111,25 +128,36 @@ class WatchServer:
             self._count_fault("too many watches")
             return
         watcher.expires_at[key] = trio.current_time() + min(lifetime_s, WATCH_LIFETIME_S)
+        self._shares.touch((watcher, key), watcher.source)
         if is_new:
             self._watchers.setdefault(key, {})[watcher] = None
-            self._count += 1
             record = self._store.get(key, self._platform.wall_time())
             if record is not None:
                 watcher.tell(key, record)
 
     def _has_room(self, watcher: _Watcher) -> bool:
-        if len(watcher.expires_at) < WATCHES_PER_STREAM_MAX and self._count < WATCHES_MAX:
-            return True
+        """Whether one more may be watched; takes from whoever holds most if nothing is free."""
+        if len(watcher.expires_at) >= WATCHES_PER_STREAM_MAX:
+            self._drop_expired(watcher)
+        if (
+            len(watcher.expires_at) >= WATCHES_PER_STREAM_MAX
+            or self._shares.count(watcher.source) >= WATCHES_PER_SOURCE_MAX
+        ):
+            return False
+        if len(self._shares) >= WATCHES_MAX:
+            self._count_fault("ended a watch to make room")
+            self._remove(*self._shares.victim())
+        return True
+
+    def _drop_expired(self, watcher: _Watcher) -> None:
         now = trio.current_time()
         for key in [key for key, at in watcher.expires_at.items() if at <= now]:
             self._remove(watcher, key)
-        return len(watcher.expires_at) < WATCHES_PER_STREAM_MAX and self._count < WATCHES_MAX
 
     def _remove(self, watcher: _Watcher, key: bytes) -> None:
         if watcher.expires_at.pop(key, None) is None:
             return
-        self._count -= 1
+        self._shares.remove((watcher, key))
         watcher.news.pop(key, None)
         watchers = self._watchers[key]
         del watchers[watcher]

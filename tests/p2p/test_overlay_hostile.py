@@ -118,8 +118,9 @@ async def test_somebody_elses_subscription_is_refused(
     }
     async with overlay.open_stranger(overlay.bootstrap[0]) as stranger:
         for reason, subscription in attempts.items():
-            request = AnchorMessage(subscribe=subscription)
-            assert await stranger.ask(ANCHOR_PROTOCOL, request, AnchorMessage()) is None, reason
+            answer = AnchorMessage()
+            await stranger.ask(ANCHOR_PROTOCOL, AnchorMessage(subscribe=subscription), answer)
+            assert answer.refused.reason, reason
             assert bootstrap.status()["subscriptions"] == 0, reason
         answer = AnchorMessage()
         await stranger.ask(ANCHOR_PROTOCOL, AnchorMessage(subscribe=genuine), answer)
