@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from p2p.frames import parse
-from p2p.host import Host
+from p2p.host import Host, source_of
 from p2p.kad import (
     NODE_ADDRESSES_MAX,
     REPLICAS,
@@ -96,7 +96,7 @@ class KadServer:
         key, offered = message.key, message.record.value
         if message.record.key != key:
             raise RemoteProtocolError("a record under another key")
-        source = min(self._host.remote_hosts(peer_id), default="")
+        source = source_of(self._host, peer_id)
         try:
             stored = self._store.put(key, offered, source, now_wall)
         except RemoteProtocolError:

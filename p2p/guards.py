@@ -233,19 +233,19 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
     def enforce_budget(self, newest: INetConn | None = None) -> None:
         """Close the least valuable connections beyond ``connections_max``.
 
-        Those in use go last; among the rest, first those whose address holds most connections,
+        Those in use go last; among the rest, first those whose network holds most connections,
         then the oldest. The newest is spared: it must have the chance to show its value.
         """
         live = [connection for connection in self.get_connections() if not connection.is_closed]
         excess = len(live) - self._connections_max
         if excess <= 0:
             return
-        per_host = Counter(_remote_host(connection) for connection in live)
+        per_network = Counter(_remote_network(connection) for connection in live)
         candidates = [connection for connection in live if connection is not newest]
         candidates.sort(
             key=lambda connection: (
                 self._is_valuable(connection.muxed_conn.peer_id),
-                -per_host[_remote_host(connection)],
+                -per_network[_remote_network(connection)],
                 connection._created_at,
             )
         )
@@ -260,6 +260,6 @@ def network_of(host: str) -> str:
     return host if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
-def _remote_host(connection: INetConn) -> str:
+def _remote_network(connection: INetConn) -> str:
     remote = connection.muxed_conn.get_remote_address()
-    return str(remote[0]) if remote else ""
+    return network_of(str(remote[0])) if remote else ""

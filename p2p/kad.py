@@ -162,8 +162,8 @@ class _Entry:
 class RecordStore:
     """The records that a server node holds, all verified.
 
-    When it is full, the source (an IP address) that fills it most gives up its record that
-    expires first: a flood from one place crowds out itself.
+    When it is full, the source (an IPv4 address, or the /64 of an IPv6 address) that fills it most
+    gives up its record that expires first: a flood from one place crowds out itself.
     """
 
     records_max: int = min(RECORDS_MAX, RECORDS_MAX_BY_SIZE)

@@ -39,4 +39,5 @@ class Shares(Generic[Key]):
 
     def victim(self) -> Key:
         """Whose turn it is to go; there must be one."""
-        return next(iter(max(self._held.values(), key=len)))
+        most = max(self._held, key=self.count)
+        return next(iter(self._held[most]))

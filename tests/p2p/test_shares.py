@@ -1,6 +1,7 @@
 """One stranger does not lock the others out of what a bootstrap node holds for everybody."""
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,19 +9,23 @@ import trio
 import trio.testing
 
 from p2p import anchors as anchors_module
+from p2p import guards
+from p2p import host as host_module
 from p2p import watches as watches_module
 from p2p.anchors import SUBSCRIPTIONS_PER_STREAM_MAX, AnchorServer
+from p2p.dht import KadServer
 from p2p.identity import Identity
-from p2p.kad import RecordStore
+from p2p.kad import RecordStore, RoutingTable
 from p2p.records import SUBSCRIPTION_LIFETIME_MAX_S, sign_subscription
 from p2p.section import check_peer_id
 from p2p.shares import Shares
 from p2p.streams import FrameStream
 from p2p.watches import WATCHES_PER_STREAM_MAX, WatchServer
 from tests.p2p.test_clock import Pipe
+from tests.p2p.test_kad import NOW, a_record
 from tests.p2p.test_rendezvous import HARBOUR, VirtualPlatform, make_holder
 from wice.keys import EPOCH_LENGTH_S, EpochSigner, epochs_to_publish
-from wice.proto.overlay_pb2 import AnchorMessage, WatchRequest
+from wice.proto.overlay_pb2 import AnchorMessage, KadMessage, KadRecord, WatchRequest
 
 ANCHOR = Identity.from_seed(bytes(32)).peer_id
 
@@ -161,3 +166,50 @@ def test_what_one_source_holds_is_a_part() -> None:
     assert anchors_module.SUBSCRIPTIONS_PER_SOURCE_MAX < anchors_module.SUBSCRIPTIONS_MAX
     assert WATCHES_PER_STREAM_MAX < watches_module.WATCHES_PER_SOURCE_MAX
     assert watches_module.WATCHES_PER_SOURCE_MAX < watches_module.WATCHES_MAX
+
+
+# What counts as one source
+
+
+class ConnectedFrom:
+    """A host to which everybody is connected from the address that is its peer id."""
+
+    def remote_hosts(self, peer_id: str) -> frozenset[str]:
+        return frozenset({peer_id} if peer_id else ())
+
+
+def test_a_source_is_an_address_or_what_one_has_in_ipv6() -> None:
+    host: Any = ConnectedFrom()
+    assert host_module.source_of(host, "198.51.100.7") == "198.51.100.7"
+    assert host_module.source_of(host, "2001:db8:0:1::7") == "2001:db8:0:1::/64"
+    assert host_module.source_of(host, "") == ""
+
+
+def test_a_flood_from_one_ipv6_network_crowds_out_itself() -> None:
+    host: Any = ConnectedFrom()
+    platform: Any = type("At", (), {"wall_time": staticmethod(lambda: NOW)})
+    store, table = RecordStore(records_max=8), RoutingTable(0)
+    server = KadServer(host, table, store, platform, lambda *_: None, lambda _: None)
+
+    def put(peer_id: str) -> bytes:
+        key, record = a_record()
+        put = KadMessage(type=KadMessage.PUT_VALUE, key=key)
+        put.record.CopyFrom(KadRecord(key=key, value=record))
+        server.answer(put, peer_id)
+        return key
+
+    honest = [put(f"198.51.100.{number}") for number in (1, 1, 2, 2)]
+    for number in range(20):
+        put(f"2001:db8:0:1::{number:x}")
+    assert len(store) == 8
+    assert all(store.get(key, NOW) for key in honest)
+
+
+def test_connections_from_one_ipv6_network_count_as_one() -> None:
+    def connection(*remote: Any) -> Any:
+        muxed = SimpleNamespace(get_remote_address=lambda: remote or None)
+        return SimpleNamespace(muxed_conn=muxed)
+
+    one, two = connection("2001:db8:0:1::1", 1), connection("2001:db8:0:1::2", 1)
+    assert guards._remote_network(one) == guards._remote_network(two) == "2001:db8:0:1::/64"
+    assert guards._remote_network(connection()) == ""
