@@ -6,7 +6,9 @@ free: an answer to PUT_VALUE names nearer nodes too, so that one walk both looks
 a node in server role says so in ``server``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import trio
@@ -22,6 +24,7 @@ from p2p.kad import (
     ServerNode,
     position,
 )
+from p2p.reach import may_name
 from p2p.records import VerifiedRecord, is_newer, verify_record
 from p2p.requests import RequestPool
 from p2p.section import TcpAddress, check_peer_id, peer_id_text
@@ -37,6 +40,11 @@ QUERY_TIMEOUT_S = 3.0
 REDIAL_AFTER_S = 30.0
 """A node that could not be dialled is not dialled again for a lookup before."""
 UNREACHABLE_MAX = 1_024
+DIALS_FAILED_MAX = 8
+"""Dials of one lookup, to nodes that were named in its answers, that may have been in vain when
+another is made."""
+DIALS_FAILED_PER_NODE_MAX = 3
+"""The same, to nodes that were first named by one node."""
 CANDIDATES_MAX = 16
 """Nodes that ask to be known as servers and wait to be dialled back."""
 
@@ -230,6 +238,7 @@ class KadClient:
         if self._own is not None:
             message.server.CopyFrom(self._own)
         payload = message.SerializeToString()
+        vain = _VainDials()
         async with trio.open_nursery() as nursery:
 
             def ask_next() -> None:
@@ -238,12 +247,17 @@ class KadClient:
 
             async def ask(node: ServerNode) -> None:
                 try:
-                    answer = await self._query(node, payload)
+                    with vain.count(
+                        node.peer_id, is_dial=not self._host.is_connected(node.peer_id)
+                    ):
+                        answer = await self._query(node, payload)
                 except SignalingUnavailableError:
                     lookup.failed(node.peer_id)
                     self._table.failed(node.peer_id)
                 else:
-                    lookup.answered(node.peer_id, _nodes(answer.closer_peers, self._host.peer_id))
+                    nearer = self._named(node.peer_id, answer.closer_peers)
+                    vain.named(node.peer_id, nearer)
+                    lookup.answered(node.peer_id, nearer)
                     self._table.add(node)
                     self._table.succeeded(node.peer_id)
                     if on_answer(node, answer):
@@ -252,6 +266,16 @@ class KadClient:
 
             ask_next()
         return lookup.nearest_answered()
+
+    def _named(self, teller: str, peers: Iterable[KadMessage.Peer]) -> list[ServerNode]:
+        """Those of the nodes that ``teller`` names that are to be dialled on its word."""
+        told_from = self._host.remote_hosts(teller)
+        nodes = []
+        for peer in peers:
+            node = _to_node(peer, lambda address: may_name(told_from, address.host))
+            if node is not None and node.peer_id != self._host.peer_id:
+                nodes.append(node)
+        return nodes
 
     async def _query(self, node: ServerNode, payload: bytes) -> KadMessage:
         """Ask one node; raise SignalingUnavailableError."""
@@ -306,7 +330,39 @@ def _to_peer(node: ServerNode) -> KadMessage.Peer:
     )
 
 
-def _to_node(peer: KadMessage.Peer) -> ServerNode | None:
+class _VainDials:
+    """Bounds the dials of one lookup that are in vain. Nodes known before are not counted."""
+
+    def __init__(self) -> None:
+        self._tellers: dict[str, str] = {}
+        self._vain: Counter[str] = Counter()
+
+    def named(self, teller: str, nodes: Iterable[ServerNode]) -> None:
+        for node in nodes:
+            self._tellers.setdefault(node.peer_id, teller)
+
+    @contextmanager
+    def count(self, peer_id: str, *, is_dial: bool) -> Iterator[None]:
+        """Around a query; raise SignalingUnavailableError where it would be one dial too many."""
+        teller = self._tellers.get(peer_id)
+        if teller is None or not is_dial:
+            yield
+            return
+        if (
+            self._vain.total() >= DIALS_FAILED_MAX
+            or self._vain[teller] >= DIALS_FAILED_PER_NODE_MAX
+        ):
+            raise SignalingUnavailableError(f"{teller} named nodes that do not answer")
+        try:
+            yield
+        except SignalingUnavailableError:
+            self._vain[teller] += 1
+            raise
+
+
+def _to_node(
+    peer: KadMessage.Peer, may_dial: Callable[[TcpAddress], bool] = lambda _: True
+) -> ServerNode | None:
     """None for a peer that nobody could dial."""
     addresses = []
     for raw in peer.addrs[:NODE_ADDRESSES_MAX]:
@@ -314,15 +370,10 @@ def _to_node(peer: KadMessage.Peer) -> ServerNode | None:
             address = TcpAddress.from_bytes(raw)
         except ValueError:
             continue  # of a kind we do not know, perhaps of a later version
-        if address.is_specific:
+        if address.is_specific and may_dial(address):
             addresses.append(address)
     try:
         peer_id = peer_id_text(peer.id)
     except ValueError:
         return None
     return ServerNode(peer_id, position(peer.id), tuple(addresses)) if addresses else None
-
-
-def _nodes(peers: Iterable[KadMessage.Peer], own_peer_id: str) -> list[ServerNode]:
-    nodes = (_to_node(peer) for peer in peers)
-    return [node for node in nodes if node is not None and node.peer_id != own_peer_id]
