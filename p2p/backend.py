@@ -17,7 +17,6 @@ from p2p.section import Section
 from p2p.signal import Signal
 from wice.datagram import Endpoint
 from wice.errors import (
-    ConfigError,
     LocalProtocolError,
     SignalingClosedError,
     SignalingError,
@@ -230,10 +229,8 @@ async def open_transport(
     listening port is not to be had. Not being connected is no error.
     """
     parsed = Section.parse(section, is_bootstrap=is_bootstrap)
-    if not parsed.bootstrap and not is_bootstrap:
-        raise ConfigError(
-            "overlay.bootstrap", "it is empty", "name at least one node that runs wice bootstrap"
-        )
+    if not is_bootstrap:
+        parsed.check_bootstrap()
     secret = parsed.read_secret()
     if secret is None:
         community = CommunitySecret.from_name(parsed.community)

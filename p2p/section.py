@@ -1,5 +1,7 @@
 """The ``[overlay]`` table of the configuration, checked without importing libp2p."""
 
+import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -167,6 +169,15 @@ class Section:
             announce=announce,
         )
 
+    def check_bootstrap(self) -> None:
+        """Raise ConfigError where a peer has nobody to turn to."""
+        if not self.bootstrap:
+            raise ConfigError(
+                "overlay.bootstrap",
+                "it is empty",
+                "name at least one node that runs wice bootstrap",
+            )
+
     def stun_servers(self) -> tuple[Endpoint, ...]:
         """The STUN servers that the bootstrap nodes run, without doubles."""
         hosts = dict.fromkeys(node.address.host for node in self.bootstrap)
@@ -175,17 +186,24 @@ class Section:
     def read_secret(self) -> bytes | None:
         """What ``secret_file`` holds, without the line's end; None where none is set.
 
-        Raise ConfigError when the file cannot be read or is empty or too long.
+        Raise ConfigError when the file cannot be read, or by others too, or is empty or too long.
         """
         if self.secret_file is None:
             return None
         where = "overlay.secret_file"
         try:
             with self.secret_file.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
                 secret = file.read(SECRET_SIZE_MAX_BYTES + 1).strip()
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ConfigError(where, f"cannot read {self.secret_file}: {reason}") from error
+        if stat.S_IMODE(mode) & 0o077:
+            raise ConfigError(
+                where,
+                f"{self.secret_file} is readable by others",
+                f"chmod 600 {self.secret_file}",
+            )
         if not secret or len(secret) > SECRET_SIZE_MAX_BYTES:
             raise ConfigError(
                 where,
@@ -196,8 +214,11 @@ class Section:
 
 
 def validate(section: Mapping[str, Any], *, is_bootstrap: bool = False) -> None:
-    """What ``wice config check`` asks: raise ConfigError if the section is wrong."""
-    Section.parse(section, is_bootstrap=is_bootstrap)
+    """What ``wice config check`` asks: raise ConfigError for what would not start."""
+    parsed = Section.parse(section, is_bootstrap=is_bootstrap)
+    if not is_bootstrap:
+        parsed.check_bootstrap()
+    parsed.read_secret()
 
 
 def _community(section: Mapping[str, Any]) -> str:

@@ -90,6 +90,7 @@ def test_says_where_and_why(wrong: dict[str, Any], where: str, why: str) -> None
 
 def test_reads_the_secret_without_the_line_end(tmp_path: Path) -> None:
     file = tmp_path / "secret"
+    file.touch(mode=0o600)
     file.write_bytes(b"correct horse\n")
     section = Section.parse({"community": "x", "secret_file": str(file)})
     assert section.read_secret() == b"correct horse"
@@ -102,10 +103,38 @@ def test_a_secret_that_cannot_be_read_is_a_config_error(
 ) -> None:
     file = tmp_path / "secret"
     if content is not None:
+        file.touch(mode=0o600)
         file.write_bytes(content)
+    section = {"community": "x", "bootstrap": [NODE], "secret_file": str(file)}
     with pytest.raises(ConfigError) as caught:
-        Section.parse({"community": "x", "secret_file": str(file)}).read_secret()
+        Section.parse(section).read_secret()
     assert caught.value.where == "overlay.secret_file"
+    with pytest.raises(ConfigError) as checked:
+        validate(section)
+    assert str(checked.value) == str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"correct horse\n")
+    file.chmod(mode)
+    section = {"community": "x", "bootstrap": [NODE], "secret_file": str(file)}
+    with pytest.raises(ConfigError, match="is readable by others") as caught:
+        validate(section)
+    assert caught.value.where == "overlay.secret_file"
+    assert "chmod 600" in str(caught.value)
+    file.chmod(0o600)
+    validate(section)
+
+
+@pytest.mark.parametrize("bootstrap", [{}, {"bootstrap": []}])
+def test_only_a_bootstrap_node_needs_no_other(bootstrap: dict[str, Any]) -> None:
+    section = {"community": "x"} | bootstrap
+    validate(section, is_bootstrap=True)
+    with pytest.raises(ConfigError, match="wice bootstrap") as caught:
+        validate(section)
+    assert caught.value.where == "overlay.bootstrap"
 
 
 @given(st.one_of(st.ip_addresses()), st.integers(0, 65_535))
@@ -144,7 +173,7 @@ def test_peer_ids() -> None:
 def test_checking_a_section_does_not_import_libp2p() -> None:
     code = (
         "import sys, p2p.section, p2p.identity; "
-        "p2p.section.validate({'community': 'x'}); "
+        "p2p.section.validate({'community': 'x'}, is_bootstrap=True); "
         "sys.exit('libp2p' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
