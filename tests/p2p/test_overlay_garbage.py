@@ -7,10 +7,11 @@ connections, unread bytes and memory are what they were.
 
 import contextlib
 import gc
+import logging
 import os
 import random
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -294,6 +295,15 @@ def unread_bytes(node: "OverlayTransport") -> int:
     )
 
 
+@pytest.fixture
+def _no_log() -> Iterator[None]:
+    """What the library logs of an attack, pytest would keep in memory."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("_no_log")
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 async def test_garbage_hurts_nobody_else(
