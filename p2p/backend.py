@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from p2p.identity import load_or_create
+from p2p.identity import hold, load_or_create
 from p2p.inboxes import ENVELOPE_ID_SIZE_BYTES, Inboxes
 from p2p.node import OverlayNode, State, run_node
 from p2p.rendezvous import Directory
@@ -237,10 +237,11 @@ async def open_transport(
     else:
         community = CommunitySecret.from_passphrase(parsed.community, secret)
     directory = platform.state_directory(state_directory)
+    identity = load_or_create(directory, platform.random_bytes)
     transport = OverlayTransport(
         State(
             section=parsed,
-            identity=load_or_create(directory, platform.random_bytes),
+            identity=identity,
             platform=platform,
             events=events,
             is_bootstrap=is_bootstrap,
@@ -249,18 +250,21 @@ async def open_transport(
             random=Random(platform.random_bytes(16)),
         )
     )
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(transport.run)
-            try:
-                yield transport
-            finally:
-                await transport.aclose()
-    except BaseExceptionGroup as group:
-        # One error, of the caller's body or of ours, is to be caught as itself.
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from None
-        raise
+    with hold(directory):
+        if not is_bootstrap:
+            parsed.check_bootstrap(identity.peer_id)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(transport.run)
+                try:
+                    yield transport
+                finally:
+                    await transport.aclose()
+        except BaseExceptionGroup as group:
+            # One error, of the caller's body or of ours, is to be caught as itself.
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
 
 
 def _leaf(error: BaseException) -> BaseException:

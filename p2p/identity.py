@@ -5,9 +5,11 @@ key and is stored in no record in clear (DESIGN D7). Nothing here imports libp2p
 can prepare configurations quickly.
 """
 
+import fcntl
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -63,6 +65,25 @@ def load_or_create(
             "remove the file, and the node gets a new peer id",
         )
     return Identity.from_seed(seed)
+
+
+@contextmanager
+def hold(state_directory: FilePath) -> Iterator[None]:
+    """Keep other daemons off this state directory, whose key there is, while the context lasts.
+
+    Two with one key would have one peer id: each takes the other for itself. Raise ConfigError.
+    """
+    descriptor = os.open(state_directory / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                "state_dir", f"{state_directory} is in use by another daemon", "give each its own"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def peer_id_of(state_directory: FilePath) -> str:

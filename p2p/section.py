@@ -169,8 +169,14 @@ class Section:
             announce=announce,
         )
 
-    def check_bootstrap(self) -> None:
+    def check_bootstrap(self, own_peer_id: str = "") -> None:
         """Raise ConfigError where a peer has nobody to turn to."""
+        if self.bootstrap and all(node.peer_id == own_peer_id for node in self.bootstrap):
+            raise ConfigError(
+                "overlay.bootstrap",
+                "it names only this node itself",
+                "give this daemon a state_dir of its own, or name another node",
+            )
         if not self.bootstrap:
             raise ConfigError(
                 "overlay.bootstrap",
