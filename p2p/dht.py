@@ -7,8 +7,8 @@ a node in server role says so in ``server``.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import trio
@@ -26,7 +26,7 @@ from p2p.kad import (
 )
 from p2p.reach import may_name
 from p2p.records import VerifiedRecord, is_newer, verify_record
-from p2p.requests import RequestPool
+from p2p.requests import REQUESTS_IN_FLIGHT_MAX, RequestPool
 from p2p.section import TcpAddress, check_peer_id, peer_id_text
 from p2p.streams import FrameStream
 from wice.errors import RemoteProtocolError, SignalingUnavailableError
@@ -173,6 +173,7 @@ class KadClient:
         self._is_kept = is_kept
         self._count_fault = count_fault
         self._unreachable: dict[str, float] = {}
+        self._queues: dict[str, trio.CapacityLimiter] = {}
         self._own: KadMessage.Peer | None = None
         if announced:
             self._own = _to_peer(
@@ -280,12 +281,13 @@ class KadClient:
     async def _query(self, node: ServerNode, payload: bytes) -> KadMessage:
         """Ask one node; raise SignalingUnavailableError."""
         frame = b""
-        with trio.move_on_after(QUERY_TIMEOUT_S) as scope:
-            await self.connect(node)
-            frame = await self._requests.request(node.peer_id, payload)
-        if scope.cancelled_caught:
-            await self._requests.drop(node.peer_id)
-            raise SignalingUnavailableError(f"{node.peer_id} did not answer")
+        async with self._turn(node.peer_id):
+            with trio.move_on_after(QUERY_TIMEOUT_S) as scope:
+                await self.connect(node)
+                frame = await self._requests.request(node.peer_id, payload)
+            if scope.cancelled_caught:
+                await self._requests.drop(node.peer_id)
+                raise SignalingUnavailableError(f"{node.peer_id} did not answer")
         answer = KadMessage()
         try:
             parse(answer, frame)
@@ -293,6 +295,17 @@ class KadClient:
             self._count_fault(f"{KAD_PROTOCOL}: {error}")
             raise SignalingUnavailableError(str(error)) from error
         return answer
+
+    @asynccontextmanager
+    async def _turn(self, peer_id: str) -> AsyncIterator[None]:
+        """Wait until a node has room for a query, so that waiting is not held against it."""
+        queue = self._queues.setdefault(peer_id, trio.CapacityLimiter(REQUESTS_IN_FLIGHT_MAX))
+        try:
+            async with queue:
+                yield
+        finally:
+            if not queue.borrowed_tokens and not queue.statistics().tasks_waiting:
+                self._queues.pop(peer_id, None)
 
     async def connect(self, node: ServerNode) -> None:
         """Be connected to a server, not dialling again what did not answer lately.

@@ -11,7 +11,7 @@ from p2p.streams import FrameStream, StreamClosedError
 from wice.errors import RemoteProtocolError
 
 REQUESTS_IN_FLIGHT_MAX: Final = 64
-"""Requests on one stream that wait for their answers."""
+"""Requests on one stream that wait for their answers; further ones wait to be sent."""
 
 
 class RequestPool:
@@ -69,6 +69,7 @@ class _RequestStream:
         self._is_over = False
         self._opened = trio.Event()
         self._sending = trio.Lock()
+        self._room = trio.Semaphore(REQUESTS_IN_FLIGHT_MAX, max_value=REQUESTS_IN_FLIGHT_MAX)
         self._waiting: deque[_Answer] = deque()
 
     def open(self, stream: FrameStream) -> None:
@@ -81,12 +82,12 @@ class _RequestStream:
 
     async def request(self, payload: bytes) -> bytes:
         await self._opened.wait()
-        if self._stream is None or self._is_over:
-            raise StreamClosedError("the stream is closed")
-        if len(self._waiting) >= REQUESTS_IN_FLIGHT_MAX:
-            raise StreamClosedError("too many requests wait on one stream")
         answer = _Answer()
         async with self._sending:
+            await self._room.acquire()  # until the answer is there, whoever waits for it
+            if self._stream is None or self._is_over:
+                self._room.release()
+                raise StreamClosedError("the stream is closed")
             self._waiting.append(answer)
             try:
                 await self._stream.send(payload)
@@ -108,6 +109,7 @@ class _RequestStream:
                 if not self._waiting:
                     raise RemoteProtocolError("an answer to no request")
                 self._waiting.popleft().set(payload)
+                self._room.release()
         except StreamClosedError:
             return
         finally:
@@ -117,6 +119,7 @@ class _RequestStream:
         self._is_over = True
         for answer in self._waiting:
             answer.set(None)
+            self._room.release()
         self._waiting.clear()
         if self._stream is not None:
             await self._stream.aclose()

@@ -12,6 +12,7 @@ from p2p.dht import DIALS_FAILED_MAX, DIALS_FAILED_PER_NODE_MAX, KadClient
 from p2p.identity import Identity
 from p2p.kad import QUERIES_PARALLEL, RoutingTable, ServerNode, position
 from p2p.reach import may_name, scope
+from p2p.requests import REQUESTS_IN_FLIGHT_MAX
 from p2p.section import TcpAddress, check_peer_id
 from p2p.streams import StreamClosedError
 from wice.proto.overlay_pb2 import KadMessage
@@ -142,3 +143,26 @@ async def test_a_lookup_knocks_only_so_often_in_vain(autojump_clock: Any) -> Non
     await client.get(os.urandom(20))
     assert 0 < host.dials.total() < DIALS_FAILED_PER_NODE_MAX + QUERIES_PARALLEL
     assert DIALS_FAILED_PER_NODE_MAX <= DIALS_FAILED_MAX
+
+
+class OneAtATime(Silent):
+    """A node far away that answers everybody, so many at once."""
+
+    async def request(self, peer_id: str, payload: bytes) -> bytes:
+        self.addresses = ()
+        answer = await super().request(peer_id, payload)
+        assert self.running < REQUESTS_IN_FLIGHT_MAX
+        return answer
+
+
+async def test_more_lookups_than_a_node_answers_at_once_wait(autojump_clock: Any) -> None:
+    host, answers = OneHost("9.9.9.9"), OneAtATime(())
+    client = make_client(host, answers)
+    failed: list[str] = []
+    client._table.failed = failed.append  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        for _ in range(10 * REQUESTS_IN_FLIGHT_MAX):
+            nursery.start_soon(client.get, os.urandom(20))
+    assert answers.most == REQUESTS_IN_FLIGHT_MAX
+    assert not failed, "nothing is held against a node that answers"
+    assert not client._queues

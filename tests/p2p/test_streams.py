@@ -7,7 +7,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from p2p.envelopes import RESULT_TIMEOUT_S, EnvelopeClient
-from p2p.frames import FrameDecoder
+from p2p.frames import FrameDecoder, encode_frame
+from p2p.requests import REQUESTS_IN_FLIGHT_MAX, RequestPool
 from p2p.streams import FRAME_SIZE_MAX_BYTES, FrameStream, StreamClosedError
 from p2p.watches import WATCH_RENEW_S, WATCHES_PER_STREAM_MAX, WatchClient
 from wice.keys import BlindedKey
@@ -122,3 +123,81 @@ def frames(stream: HeldUpStream) -> list[bytes]:
     decoder = FrameDecoder(FRAME_SIZE_MAX_BYTES)
     decoder.feed(bytes(stream.written))
     return list(decoder)
+
+
+class AnsweringStream(HeldUpStream):
+    """Answers each request, but only once it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(held_up=0)
+        self.answers = trio.Event()
+        self._answered = 0
+
+    async def read(self, _size: int) -> bytes:
+        await self.answers.wait()
+        asked = frames(self)[self._answered :]
+        self._answered += len(asked)
+        if not asked:
+            self.answers = trio.Event()
+            return await self.read(_size)
+        await trio.lowlevel.checkpoint()
+        return b"".join(map(encode_frame, asked))
+
+
+async def test_requests_beyond_what_may_be_in_flight_wait(autojump_clock: Any) -> None:
+    answering = AnsweringStream()
+
+    class Asked:
+        async def open_stream(self, peer_id: str, _protocol: str) -> FrameStream:
+            stream: Any = answering
+            return FrameStream(stream, peer_id)
+
+    count = 2 * REQUESTS_IN_FLIGHT_MAX + 3
+    answers: list[bytes] = []
+    host: Any = Asked()
+    async with trio.open_nursery() as nursery:
+        pool = RequestPool(host, "/test/1", nursery, lambda _: None)
+
+        async def ask(number: int) -> None:
+            answers.append(await pool.request("peer", b"%d" % number))
+
+        async with trio.open_nursery() as asking:
+            for number in range(count):
+                asking.start_soon(ask, number)
+            await wait_all_tasks_blocked()
+            assert len(frames(answering)) == REQUESTS_IN_FLIGHT_MAX
+            with trio.move_on_after(RESULT_TIMEOUT_S):
+                while len(answers) < count:
+                    answering.answers.set()
+                    await trio.sleep(0.1)
+            asking.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
+    assert sorted(map(int, answers)) == list(range(count))
+
+
+async def test_requests_that_wait_end_with_the_stream(autojump_clock: Any) -> None:
+    answering = AnsweringStream()
+
+    class Asked:
+        async def open_stream(self, peer_id: str, _protocol: str) -> FrameStream:
+            stream: Any = answering
+            return FrameStream(stream, peer_id)
+
+    host: Any = Asked()
+    ended: list[StreamClosedError] = []
+    async with trio.open_nursery() as nursery:
+        pool = RequestPool(host, "/test/1", nursery, lambda _: None)
+
+        async def ask() -> None:
+            with pytest.raises(StreamClosedError) as caught:
+                await pool.request("peer", b"?")
+            ended.append(caught.value)
+
+        with trio.fail_after(RESULT_TIMEOUT_S):
+            async with trio.open_nursery() as asking:
+                for _ in range(3 * REQUESTS_IN_FLIGHT_MAX):
+                    asking.start_soon(ask)
+                await wait_all_tasks_blocked()
+                await pool.drop("peer")
+        nursery.cancel_scope.cancel()
+    assert len(ended) == 3 * REQUESTS_IN_FLIGHT_MAX
