@@ -11,7 +11,7 @@ from p2p.section import NodeAddress, TcpAddress
 from p2p.signal import Signal
 from p2p.streams import StreamClosedError
 from wice.errors import RemoteProtocolError, SignalingUnavailableError
-from wice.events import EventSink, OverlayJoined, OverlayLost
+from wice.events import EventSink, OverlayJoined, OverlayLost, OverlayUnreachable
 
 KEPT_MAX = 6
 """Public nodes that one node stays connected to."""
@@ -30,6 +30,7 @@ class _Candidate:
     backoff_s: float = BACKOFF_MIN_S
     is_taken: bool = False
     last_error: str = ""
+    is_told: bool = False
 
 
 class Connections:
@@ -117,8 +118,14 @@ class Connections:
             await self._host.connect(candidate.peer_id, candidate.addresses)
         except SignalingUnavailableError as error:
             candidate.last_error = str(error)
+            if not candidate.is_told:
+                candidate.is_told = True
+                self._events.emit(
+                    OverlayUnreachable(peer_id=candidate.peer_id, reason=candidate.last_error)
+                )
             self._back_off(candidate)
             return
+        candidate.is_told = False
         since = trio.current_time()
         self._set_connected(candidate.peer_id)
         try:

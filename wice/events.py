@@ -42,6 +42,14 @@ class OverlayLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayUnreachable(Event):
+    """A node of the configuration does not answer, the first time since it last did."""
+
+    peer_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PresencePublished(Event):
     """``replicas`` nodes hold our presence record of ``epoch``."""
 
