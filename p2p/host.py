@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 from libp2p.abc import IMultiselectCommunicator, INetConn, INetStream
@@ -217,8 +218,7 @@ async def open_host(
     for address in listen:
         await _check_free(address)
     swarm = _new_swarm(identity, connections_max, is_valuable, count_fault)
-    # Nothing of ours needs identify's guess of our addresses, and what we announce is configured.
-    host = BasicHost(network=swarm, disable_identify_address_discovery=True)
+    host = _PlainHost(network=swarm, disable_identify_address_discovery=True)
     assert str(host.get_id()) == identity.peer_id
     started, stopping = trio.Event(), trio.Event()
     failed: list[TcpAddress] = []
@@ -310,6 +310,24 @@ def _new_swarm(
         is_valuable=lambda peer_id: is_valuable(str(peer_id)),
         count_fault=count_fault,
     )
+
+
+class _PlainHost(BasicHost):  # type: ignore[misc]
+    """Serves and uses no protocol but those it is given.
+
+    Stock: identify tells whoever connects, and asks them, for addresses and protocols, which are
+    configured or known here; ping is answered for any number of strangers.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.get_mux().handlers.clear()
+
+    def _should_identify_peer(self, _peer_id: ID) -> bool:
+        return False
+
+    async def _push_identify_to_all_peers(self) -> None:
+        return
 
 
 class _OneFlightSelect(MultiselectClient):  # type: ignore[misc]

@@ -1,16 +1,23 @@
-"""A host that is told to stop while it starts."""
+"""A host that starts: told to stop meanwhile, and what it serves then."""
 
 import os
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from p2p import host as host_module
-from p2p.host import open_host
+from p2p.host import Host, open_host
 from p2p.identity import Identity
 from p2p.section import TcpAddress
+from p2p.streams import FrameStream, StreamClosedError
+
+if TYPE_CHECKING:
+    from tests.p2p.conftest import Overlay
+
+LIBRARY_PROTOCOLS = ("/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0")
 
 CHECKPOINTS_MAX = 200
 """More than a start has."""
@@ -75,3 +82,37 @@ async def test_a_host_stops_at_every_checkpoint_of_its_start(
         if is_open:
             return
     pytest.fail("the host never opened")
+
+
+async def test_a_host_serves_nothing_but_what_is_ours(overlay: "Overlay") -> None:
+    """No identify: who we are and where says no more than our own protocols do."""
+    seen: list[str] = []
+
+    async def serve(stream: FrameStream) -> None:
+        seen.append(stream.peer_id)
+
+    async with a_host() as host:
+        assert not host.libp2p.get_mux().handlers
+        host.serve("/test/1", serve)
+        async with overlay.open_stranger(host.addresses()[0]) as stranger:
+            for protocol in LIBRARY_PROTOCOLS:
+                stream = await stranger.open(protocol)
+                with trio.fail_after(HUNG_AFTER_S), pytest.raises(StreamClosedError, match="serve"):
+                    await stream.receive()
+                await stream.aclose()
+            stream = await stranger.open("/test/1")
+            await overlay.eventually(lambda: bool(seen))
+            (connection,) = host.libp2p.get_network().get_connections()
+            assert not [s for s in connection.get_streams() if s.get_protocol() != "/test/1"]
+            assert not host.libp2p._identify_tasks
+            assert not host.libp2p._identified_peers
+
+
+def a_host() -> AbstractAsyncContextManager[Host]:
+    return open_host(
+        Identity.from_seed(os.urandom(32)),
+        [TcpAddress("127.0.0.1", 0)],
+        connections_max=8,
+        is_valuable=lambda _: False,
+        count_fault=lambda _: None,
+    )
