@@ -47,8 +47,8 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-async def cancelled_after(checkpoints: int, address: TcpAddress) -> bool:
-    """Cancel the opening of a host at that checkpoint; whether it was open by then."""
+async def cancelled_after(checkpoints: int, opening: AbstractAsyncContextManager[Any]) -> bool:
+    """Cancel what opens a host at that checkpoint; whether it was open by then."""
     is_open = False
 
     async def cancel() -> None:
@@ -59,13 +59,7 @@ async def cancelled_after(checkpoints: int, address: TcpAddress) -> bool:
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel)
-            async with open_host(
-                Identity.from_seed(os.urandom(32)),
-                [address],
-                connections_max=8,
-                is_valuable=lambda _: False,
-                count_fault=lambda _: None,
-            ):
+            async with opening:
                 is_open = True
                 scope.cancel()
     return is_open
@@ -77,11 +71,23 @@ async def test_a_host_stops_at_every_checkpoint_of_its_start(
     address = TcpAddress("127.0.0.1", free_port())
     for checkpoints in range(CHECKPOINTS_MAX):
         # The next one could not listen if this left its socket open.
-        is_open = await cancelled_after(checkpoints, address)
+        is_open = await cancelled_after(checkpoints, a_host(address))
         assert not hung, f"after {checkpoints} checkpoints"
         if is_open:
             return
     pytest.fail("the host never opened")
+
+
+async def test_the_overlay_stops_at_every_checkpoint_of_its_start(
+    hung: list[str], overlay: "Overlay", free_port: Callable[[], int]
+) -> None:
+    overlay.place_bootstrap("bootstrap", free_port())
+    for checkpoints in range(CHECKPOINTS_MAX):
+        is_open = await cancelled_after(checkpoints, overlay.open_bootstrap("bootstrap"))
+        assert not hung, f"after {checkpoints} checkpoints"
+        if is_open:
+            return
+    pytest.fail("the overlay never opened")
 
 
 async def test_a_host_serves_nothing_but_what_is_ours(overlay: "Overlay") -> None:
@@ -108,10 +114,12 @@ async def test_a_host_serves_nothing_but_what_is_ours(overlay: "Overlay") -> Non
             assert not host.libp2p._identified_peers
 
 
-def a_host() -> AbstractAsyncContextManager[Host]:
+def a_host(
+    address: TcpAddress = TcpAddress("127.0.0.1", 0),  # noqa: B008
+) -> AbstractAsyncContextManager[Host]:
     return open_host(
         Identity.from_seed(os.urandom(32)),
-        [TcpAddress("127.0.0.1", 0)],
+        [address],
         connections_max=8,
         is_valuable=lambda _: False,
         count_fault=lambda _: None,
