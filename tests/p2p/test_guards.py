@@ -233,7 +233,8 @@ async def test_guarded_forgets_peers_that_left(guarded: Guarded) -> None:
     async with guarded() as host:
         async with a_client_of(host) as client:
             peer_id = client.get_id()
-            await eventually(lambda: peer_id in host.get_peerstore().peer_ids())
+            await eventually(lambda: peer_id in host.get_connected_peers())
+            host.get_peerstore().add_protocols(peer_id, [ECHO])  # as whatever learns of a peer
         await eventually(lambda: peer_id not in host.get_peerstore().peer_ids())
         assert not host.get_network().auto_connector._recent_disconnects
 
