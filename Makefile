@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-fast bench lint types imports nightly lock proto install clean
+.PHONY: demo test bench lint types imports nightly lock proto install clean
 
 demo: install
 	$(BIN)/wice demo
@@ -17,7 +17,7 @@ nightly: install
 	$(BIN)/pytest -m "nightly" $(PYTEST_ARGS)
 
 bench: install
-	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+	$(BIN)/python -m tests.bench --json build/bench.json
 
 lint: install
 	$(BIN)/ruff check .
