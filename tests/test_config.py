@@ -89,6 +89,7 @@ MISTAKES = [
     (GOOD.replace("10.77.0.2/32", "10.77.0.2/24"), "peers[0].allowed_ips[0]", "host bits"),
     (GOOD.replace("10.77.0.1/24", "10.77.0.1/24x"), "addresses[0]", "10.77.0.1/24x"),
     (GOOD.replace("wg0.key", "none.key"), "private_key_file", "wice genkey"),
+    (GOOD.replace("wg0.key", "no\\nsuch.key"), "private_key_file", "does not exist"),
     (GOOD.replace("wg0.key", "."), "private_key_file", "Is a directory"),
     (GOOD.replace("stun:198", "http:198"), "ice.stun[0]", "stun"),
     (GOOD.replace("interfaces.wg0", '"interfaces"."no good"'), "no good", "letters"),

@@ -17,7 +17,9 @@ class ConfigError(WiceError):
         self.where = where
         self.why = why
         self.hint = hint
-        super().__init__(f"{where}: {why}" + (f"; {hint}" if hint else ""))
+        text = f"{where}: {why}" + (f"; {hint}" if hint else "")
+        # A file's name may hold a line break; the message is one line all the same.
+        super().__init__(" ".join(text.splitlines()))
 
 
 class ProtocolError(WiceError):

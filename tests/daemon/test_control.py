@@ -2,8 +2,10 @@
 
 import socket
 import stat
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -11,10 +13,35 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wice.daemon.control import listen_control, open_events, request_async
+from wice.daemon.control import bind_control, open_events, request_async, serve_control
 from wice.daemon.control_protocol import decode_verb, request
 from wice.errors import DeviceRejectedError, RemoteProtocolError, SignalingUnavailableError
 from wice.events import EventStream, OverlayLost
+
+
+@asynccontextmanager
+async def listen_control(
+    path: Path, status: Callable[[], dict[str, Any]], events: EventStream
+) -> AsyncIterator[None]:
+    async with bind_control(path) as listener, trio.open_nursery() as nursery:
+        nursery.start_soon(serve_control, listener, status, events)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_client_waits_for_a_daemon_that_is_starting(tmp_path: Path) -> None:
+    path = tmp_path / "wice.sock"
+    answers: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        answers.append(await request_async(path, "status"))
+        nursery.cancel_scope.cancel()
+
+    async with bind_control(path) as listener, trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(serve_control, listener, lambda: {"uptime_s": 0.5}, EventStream())
+    assert answers[0]["uptime_s"] == 0.5
 
 
 async def test_status_is_answered(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import trio
 
 from wice.daemon.control_protocol import (
+    ANSWER_SIZE_MAX_BYTES,
     REQUEST_SIZE_MAX_BYTES,
     decode_line,
     decode_verb,
@@ -25,25 +26,28 @@ REQUEST_TIMEOUT_S = 10.0
 
 
 @asynccontextmanager
-async def listen_control(
-    path: FilePath, status: Callable[[], dict[str, Any]], events: EventStream
-) -> AsyncIterator[None]:
-    """Answer on ``path`` while the context lasts; the file is gone afterwards.
+async def bind_control(path: FilePath) -> AsyncIterator[trio.SocketListener]:
+    """Hold ``path`` while the context lasts; the file is gone afterwards.
 
-    Raise DeviceRejectedError when another daemon answers there, DevicePermissionDeniedError.
+    Clients may connect at once, and wait until ``serve_control`` runs. Raise DeviceRejectedError
+    when another daemon answers there, DevicePermissionDeniedError.
     """
     listener = await _bind(path)
-    server = _Server(status, events)
     inode = path.stat().st_ino
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, listener)
-            yield
-            nursery.cancel_scope.cancel()
+        async with listener:
+            yield listener
     finally:
         # Another daemon may have taken the place since.
         if path.exists() and path.stat().st_ino == inode:
             path.unlink()
+
+
+async def serve_control(
+    listener: trio.SocketListener, status: Callable[[], dict[str, Any]], events: EventStream
+) -> None:
+    """Answer clients until cancelled."""
+    await trio.serve_listeners(_Server(status, events).client, [listener])
 
 
 @asynccontextmanager
@@ -73,6 +77,7 @@ class EventReader:
             if not chunk:
                 raise StopAsyncIteration
             self._received += chunk
+            _check_size(self._received)
         line, _, rest = self._received.partition(b"\n")
         self._received = rest
         return decode_line(bytes(line))
@@ -85,9 +90,15 @@ async def request_async(path: FilePath, verb: str) -> dict[str, Any]:
         received = bytearray()
         async for chunk in stream:
             received += chunk
+            _check_size(received)
             if received.endswith(b"\n"):
                 break
         return decode_line(bytes(received))
+
+
+def _check_size(received: bytearray) -> None:
+    if len(received) > ANSWER_SIZE_MAX_BYTES:
+        raise RemoteProtocolError("the control socket's answer does not end")
 
 
 async def _bind(path: FilePath) -> trio.SocketListener:
@@ -131,10 +142,7 @@ class _Server:
         self._events = events
         self._places = trio.CapacityLimiter(CLIENTS_MAX)
 
-    async def serve(self, listener: trio.SocketListener) -> None:
-        await trio.serve_listeners(self._client, [listener])
-
-    async def _client(self, stream: trio.SocketStream) -> None:
+    async def client(self, stream: trio.SocketStream) -> None:
         async with stream, self._places:
             if not _is_allowed(stream):
                 self._events.emit(Dropped(room="control", reason="a process of another user"))

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 import trio
 
 from wice.config import Config, InterfaceConfig
-from wice.daemon.control import listen_control
+from wice.daemon.control import bind_control, serve_control
 from wice.daemon.status import daemon_status
 from wice.daemon.timestamp_floor import TimestampFloor
 from wice.datagram import Endpoint
@@ -24,7 +24,7 @@ from wice.signaling.transport import Transport, TransportFactory
 from wice.stun import StunURI
 from wice.stun.driver import serve_stun
 from wice.wireguard.device import DeviceConfig
-from wice.wireguard.embedded import open_embedded
+from wice.wireguard.embedded import EmbeddedDevice, open_embedded
 
 RESOLVE_RETRY_MIN_S = 1.0
 RESOLVE_RETRY_MAX_S = 300.0
@@ -50,6 +50,11 @@ async def run_up(
         )
     started_at_s = trio.current_time()
     async with AsyncExitStack() as stack:
+        # What this host may refuse comes before anything that talks to others.
+        control = await stack.enter_async_context(bind_control(config.control_socket))
+        host = _Host(config, platform, events)
+        for interface in config.interfaces:
+            await host.open_device(interface, stack)
         transport = await stack.enter_async_context(
             _open_transport(config, platform, events, is_bootstrap=False)
         )
@@ -61,47 +66,33 @@ async def run_up(
             SealedBackend.open(transport, key_holders, platform.random_bytes, events)
         )
         nursery = await stack.enter_async_context(trio.open_nursery())
-        host = _Host(config, platform, events, transport, backend, nursery)
-        for interface in config.interfaces:
-            await host.start(interface, stack)
-        nursery.start_soon(host.follow_network)
-        await stack.enter_async_context(
-            listen_control(
-                config.control_socket,
-                lambda: daemon_status(config, host.supervisors, transport, events, started_at_s),
-                events,
-            )
+        await host.start(transport, backend, nursery)
+        nursery.start_soon(
+            serve_control,
+            control,
+            lambda: daemon_status(config, host.supervisors, transport, events, started_at_s),
+            events,
         )
         task_status.started()
         await trio.sleep_forever()
 
 
 class _Host:
-    """What the interfaces of one daemon share, and starting them."""
+    """The interfaces of one daemon and what they share."""
 
-    def __init__(
-        self,
-        config: Config,
-        platform: Platform,
-        events: EventStream,
-        transport: Transport,
-        backend: Backend,
-        nursery: trio.Nursery,
-    ) -> None:
+    def __init__(self, config: Config, platform: Platform, events: EventStream) -> None:
         self.supervisors: list[InterfaceSupervisor] = []
         self._config = config
         self._platform = platform
         self._events = events
-        self._transport = transport
-        self._backend = backend
-        self._nursery = nursery
+        self._devices: list[tuple[InterfaceConfig, EmbeddedDevice]] = []
+        self._tunnel_indices: set[int] = set()
         own_names = frozenset(interface.name for interface in config.interfaces)
         self._addresses = HostAddresses(platform, own_names)
         self._drivers: list[IceDriver] = []
-        self._tunnel_indices: set[int] = set()
 
-    async def start(self, interface: InterfaceConfig, stack: AsyncExitStack) -> None:
-        """Make the device, which lives as long as ``stack``, and run its peers."""
+    async def open_device(self, interface: InterfaceConfig, stack: AsyncExitStack) -> None:
+        """Make the device, which lives as long as ``stack``, and set up its link."""
         floor = TimestampFloor(self._config.state_dir, interface.name)
         device = await stack.enter_async_context(
             open_embedded(
@@ -115,27 +106,34 @@ class _Host:
             )
         )
         self._platform.configure_link(device.name, link_config(interface))
-        self._nursery.start_soon(floor.keep, device)
-        ice = IceDriver(
-            device.port, self._addresses.known, self._platform.random_bytes, self._events
-        )
-        ice.set_stun_servers(self._transport.stun_servers())
-        self._drivers.append(ice)
-        self._nursery.start_soon(_resolve_stun_servers, self._config.stun, self._transport, ice)
-        supervisor = InterfaceSupervisor(
-            public_key=interface.private_key.public_key(),
-            device=device,
-            ice=ice,
-            backend=self._backend,
-            platform=self._platform,
-            events=self._events,
-        )
-        await self._nursery.start(supervisor.run)
-        for change in ConfigSource().changes_to(interface.peers):
-            supervisor.apply(change)
-        self.supervisors.append(supervisor)
+        self._devices.append((interface, device))
 
-    async def follow_network(self) -> None:
+    async def start(self, transport: Transport, backend: Backend, nursery: trio.Nursery) -> None:
+        """Run the peers of every interface."""
+        for interface, device in self._devices:
+            ice = IceDriver(
+                device.port, self._addresses.known, self._platform.random_bytes, self._events
+            )
+            ice.set_stun_servers(transport.stun_servers())
+            self._drivers.append(ice)
+            supervisor = InterfaceSupervisor(
+                public_key=interface.private_key.public_key(),
+                device=device,
+                ice=ice,
+                backend=backend,
+                platform=self._platform,
+                events=self._events,
+            )
+            await nursery.start(supervisor.run)
+            for change in ConfigSource().changes_to(interface.peers):
+                supervisor.apply(change)
+            self.supervisors.append(supervisor)
+            nursery.start_soon(_resolve_stun_servers, self._config.stun, transport, ice)
+            floor = TimestampFloor(self._config.state_dir, interface.name)
+            nursery.start_soon(floor.keep, device)
+        nursery.start_soon(self._follow_network)
+
+    async def _follow_network(self) -> None:
         """Tell every interface when the host's addresses changed."""
         async with self._platform.watch_network() as changes:
             async for _ in changes:
@@ -163,16 +161,20 @@ async def run_bootstrap(
     """Run a public overlay node with its STUN server until cancelled."""
     started_at_s = trio.current_time()
     async with (
-        _open_transport(config, platform, events, is_bootstrap=True) as transport,
-        listen_control(
-            config.control_socket,
-            lambda: daemon_status(config, [], transport, events, started_at_s),
-            events,
-        ),
+        bind_control(config.control_socket) as control,
         trio.open_nursery() as nursery,
     ):
+        # What this host may refuse comes before anything that talks to others.
         await nursery.start(serve_stun, config.stun_server_ports)
-        task_status.started(transport)
+        async with _open_transport(config, platform, events, is_bootstrap=True) as transport:
+            nursery.start_soon(
+                serve_control,
+                control,
+                lambda: daemon_status(config, [], transport, events, started_at_s),
+                events,
+            )
+            task_status.started(transport)
+            await trio.sleep_forever()
 
 
 def link_config(interface: InterfaceConfig) -> LinkConfig:
