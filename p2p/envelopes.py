@@ -1,5 +1,6 @@
 """Handing an envelope to a node that can deliver it (``/wice/envelope/1``)."""
 
+import itertools
 from collections.abc import Callable
 
 import trio
@@ -8,6 +9,7 @@ from p2p.anchors import AnchorServer, Status, blinded_key_from
 from p2p.frames import parse
 from p2p.host import Host
 from p2p.inboxes import Inboxes, check_envelope
+from p2p.replies import ReplyStreams
 from p2p.streams import FrameStream, StreamClosedError
 from wice.errors import RemoteProtocolError
 from wice.keys import BlindedKey
@@ -77,93 +79,35 @@ class EnvelopeClient:
     """Sends over one stream a node, which stays open; its readers run in ``nursery``."""
 
     def __init__(self, host: Host, nursery: trio.Nursery, count_fault: CountFault) -> None:
-        self._host = host
-        self._nursery = nursery
-        self._count_fault = count_fault
-        self._streams: dict[str, _Outbound] = {}
+        self._ids = itertools.count(1)
+        self._streams = ReplyStreams(
+            host,
+            ENVELOPE_PROTOCOL,
+            nursery,
+            count_fault,
+            read_reply=_read_result,
+            pending_max=SENDS_PENDING_MAX,
+            timeout_s=RESULT_TIMEOUT_S,
+        )
 
     async def send(
         self, peer_id: str, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes
     ) -> "Status":
         """Hand an envelope to a connected node; what became of it. Raise StreamClosedError."""
-        outbound = self._streams.get(peer_id)
-        if outbound is None:
-            stream = await self._host.open_stream(peer_id, ENVELOPE_PROTOCOL)
-            outbound = self._streams.setdefault(peer_id, _Outbound(stream))
-            if outbound.stream is not stream:
-                await stream.aclose()
-            else:
-                self._nursery.start_soon(self._read, peer_id, outbound)
-        return await outbound.send(blinded_key, envelope_id, envelope)
-
-    async def _read(self, peer_id: str, outbound: "_Outbound") -> None:
-        try:
-            await outbound.run()
-        except RemoteProtocolError as error:
-            self._count_fault(f"{ENVELOPE_PROTOCOL}: {error}")
-        finally:
-            del self._streams[peer_id]
-
-
-class _Outbound:
-    def __init__(self, stream: FrameStream) -> None:
-        self.stream = stream
-        self._is_closed = False
-        self._next_id = 0
-        self._pending: dict[int, _Result] = {}
-
-    async def send(self, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes) -> "Status":
-        if self._is_closed:
-            raise StreamClosedError("the stream is closed")
-        if len(self._pending) >= SENDS_PENDING_MAX:
-            raise StreamClosedError("too many envelopes wait for one node")
-        self._next_id += 1
-        send_id = self._next_id
-        result = self._pending[send_id] = _Result()
-        message = EnvelopeMessage(
-            send=EnvelopeMessage.Send(
-                id=send_id,
-                blinded_key=blinded_key.raw,
-                envelope_id=envelope_id,
-                envelope=envelope,
-            )
+        send = EnvelopeMessage.Send(
+            id=next(self._ids),
+            blinded_key=blinded_key.raw,
+            envelope_id=envelope_id,
+            envelope=envelope,
         )
-        try:
-            with trio.move_on_after(RESULT_TIMEOUT_S):
-                await self.stream.send(message.SerializeToString())
-                await result.arrived.wait()
-        finally:
-            self._pending.pop(send_id, None)
-        if result.status is None:
-            raise StreamClosedError("no answer")
-        return result.status
-
-    async def run(self) -> None:
-        """Hand out results until the stream ends; raise RemoteProtocolError."""
-        try:
-            while True:
-                message = EnvelopeMessage()
-                parse(message, await self.stream.receive())
-                result = self._pending.pop(message.result.id, None)
-                if result is not None:  # else nobody waits for it any more
-                    result.set(message.result.status)
-        except StreamClosedError:
-            return
-        finally:
-            self._is_closed = True
-            for result in self._pending.values():
-                result.set(None)
-            await self.stream.aclose()
+        message = EnvelopeMessage(send=send)
+        return await self._streams.send(peer_id, send.id, message.SerializeToString())
 
 
-class _Result:
-    def __init__(self) -> None:
-        self.arrived = trio.Event()
-        self.status: Status | None = None
-
-    def set(self, status: "Status | None") -> None:
-        self.status = status
-        self.arrived.set()
+def _read_result(frame: bytes) -> "tuple[int, Status]":
+    message = EnvelopeMessage()
+    parse(message, frame)
+    return message.result.id, message.result.status
 
 
 def _check(send: EnvelopeMessage.Send) -> None:

@@ -13,12 +13,11 @@ import trio
 from p2p.anchors import Status, blinded_key_from
 from p2p.frames import parse
 from p2p.host import Host
-from p2p.inboxes import ENVELOPE_ID_SIZE_BYTES
-from p2p.streams import FrameStream, StreamClosedError
+from p2p.inboxes import check_envelope
+from p2p.replies import ReplyStreams
 from wice.errors import RemoteProtocolError
 from wice.keys import BlindedKey
 from wice.proto.overlay_pb2 import TopicMessage
-from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES
 
 TOPIC_PROTOCOL = "/wice/topic/1"
 NONCE_SIZE_BYTES = 8
@@ -52,12 +51,9 @@ def message_id(publish: TopicMessage.Publish) -> bytes:
     Raise RemoteProtocolError for a message that no sender of ours sends.
     """
     topic = blinded_key_from(publish.blinded_key).topic()
-    if len(publish.envelope_id) != ENVELOPE_ID_SIZE_BYTES:
-        raise RemoteProtocolError("an envelope id of the wrong size")
+    check_envelope(publish.envelope_id, publish.envelope)
     if len(publish.nonce) != NONCE_SIZE_BYTES:
         raise RemoteProtocolError("a nonce of the wrong size")
-    if len(publish.envelope) > ENVELOPE_SIZE_MAX_BYTES:
-        raise RemoteProtocolError("an envelope that is too long")
     # All fields but the last have a fixed size.
     content = (topic.encode(), publish.envelope_id, publish.nonce, publish.envelope)
     return hashlib.sha256(b"".join(content)).digest()
@@ -74,84 +70,28 @@ class TopicClient:
     """Publishes over one stream an anchor, which stays open; its readers run in ``nursery``."""
 
     def __init__(self, host: Host, nursery: trio.Nursery, count_fault: CountFault) -> None:
-        self._host = host
-        self._nursery = nursery
-        self._count_fault = count_fault
-        self._streams: dict[str, _Outbound] = {}
+        self._streams = ReplyStreams(
+            host,
+            TOPIC_PROTOCOL,
+            nursery,
+            count_fault,
+            read_reply=_read_taken,
+            pending_max=PUBLISHED_PENDING_MAX,
+            timeout_s=ACKNOWLEDGED_TIMEOUT_S,
+        )
 
     async def publish(self, peer_id: str, publish: TopicMessage.Publish) -> "Status":
         """Publish by way of a connected anchor and wait until the recipient took the envelope.
 
         Raise StreamClosedError, also where nobody acknowledges.
         """
-        outbound = self._streams.get(peer_id)
-        if outbound is None:
-            stream = await self._host.open_stream(peer_id, TOPIC_PROTOCOL)
-            outbound = self._streams.setdefault(peer_id, _Outbound(stream))
-            if outbound.stream is not stream:
-                await stream.aclose()
-            else:
-                self._nursery.start_soon(self._read, peer_id, outbound)
-        await outbound.publish(publish)
-        return Status.TAKEN
-
-    async def _read(self, peer_id: str, outbound: "_Outbound") -> None:
-        try:
-            await outbound.run()
-        except RemoteProtocolError as error:
-            self._count_fault(f"{TOPIC_PROTOCOL}: {error}")
-        finally:
-            del self._streams[peer_id]
-
-
-class _Outbound:
-    def __init__(self, stream: FrameStream) -> None:
-        self.stream = stream
-        self._is_closed = False
-        self._pending: dict[bytes, _Published] = {}
-
-    async def publish(self, publish: TopicMessage.Publish) -> None:
-        if self._is_closed:
-            raise StreamClosedError("the stream is closed")
-        if len(self._pending) >= PUBLISHED_PENDING_MAX:
-            raise StreamClosedError("too many messages wait at one anchor")
-        own_id = message_id(publish)
-        published = self._pending[own_id] = _Published()
         message = TopicMessage(publish=publish)
-        try:
-            with trio.move_on_after(ACKNOWLEDGED_TIMEOUT_S):
-                await self.stream.send(message.SerializeToString())
-                await published.ended.wait()
-        finally:
-            self._pending.pop(own_id, None)
-        if not published.is_taken:
-            raise StreamClosedError("nobody acknowledged")
-
-    async def run(self) -> None:
-        """Hand out acknowledgements until the stream ends; raise RemoteProtocolError."""
-        try:
-            while True:
-                message = TopicMessage()
-                parse(message, await self.stream.receive())
-                if message.WhichOneof("kind") != "taken":
-                    continue
-                published = self._pending.pop(taken_id(message.taken), None)
-                if published is not None:  # else nobody waits for it any more
-                    published.end(is_taken=True)
-        except StreamClosedError:
-            return
-        finally:
-            self._is_closed = True
-            for published in self._pending.values():
-                published.end(is_taken=False)
-            await self.stream.aclose()
+        return await self._streams.send(peer_id, message_id(publish), message.SerializeToString())
 
 
-class _Published:
-    def __init__(self) -> None:
-        self.ended = trio.Event()
-        self.is_taken = False
-
-    def end(self, *, is_taken: bool) -> None:
-        self.is_taken = is_taken
-        self.ended.set()
+def _read_taken(frame: bytes) -> "tuple[bytes, Status] | None":
+    message = TopicMessage()
+    parse(message, frame)
+    if message.WhichOneof("kind") != "taken":
+        return None
+    return taken_id(message.taken), Status.TAKEN
