@@ -7,6 +7,7 @@ prints ``ready``, then answers each further line with its statistics, and ends w
 import ipaddress
 import json
 import sys
+from collections import Counter
 from typing import Any
 
 import trio
@@ -16,8 +17,34 @@ from wice.events import EventStream
 from wice.keys import PresharedKey, PrivateKey, PublicKey
 from wice.linux import LinuxPlatform
 from wice.platform import LinkConfig
+from wice.wireguard.cookie import CookieChecker, CookieJar
 from wice.wireguard.device import DeviceConfig, PeerConfig
 from wice.wireguard.embedded import EmbeddedDevice, open_embedded
+from wice.wireguard.messages import CookieReply
+
+COOKIES: Counter[str] = Counter()
+
+
+def count_cookies() -> None:
+    """Note the cookies that we ask for, are asked for, and accept."""
+    create_reply, has_mac2 = CookieChecker.create_reply, CookieChecker.has_mac2
+    consume_reply = CookieJar.consume_reply
+
+    def create(self: CookieChecker, *arguments: Any) -> CookieReply:
+        COOKIES["asked for"] += 1
+        return create_reply(self, *arguments)
+
+    def check(self: CookieChecker, *arguments: Any) -> bool:
+        is_proved = has_mac2(self, *arguments)
+        COOKIES["accepted"] += is_proved
+        return is_proved
+
+    def consume(self: CookieJar, reply: CookieReply, now: float) -> None:
+        consume_reply(self, reply, now)
+        COOKIES["received"] += 1
+
+    CookieChecker.create_reply, CookieChecker.has_mac2 = create, check  # type: ignore[method-assign]
+    CookieJar.consume_reply = consume  # type: ignore[method-assign]
 
 
 async def run(settings: dict[str, Any], lines: "LineReader") -> None:
@@ -50,6 +77,7 @@ def report(device: EmbeddedDevice, events: EventStream) -> dict[str, Any]:
         "tx_bytes": peer.tx_bytes,
         "events": dict(events.counts),
         "dropped": dict(device.port.dropped),
+        "cookies": COOKIES,
     }
 
 
@@ -74,6 +102,7 @@ async def main() -> None:
     lines = LineReader()
     settings = await lines.read()
     assert settings is not None
+    count_cookies()
     await run(json.loads(settings), lines)
 
 

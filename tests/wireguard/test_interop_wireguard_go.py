@@ -29,6 +29,7 @@ PACKAGES = {
     "unshare": "util-linux",
 }
 RELAY = NODE.with_name("delay_relay.py")
+FLOOD = NODE.with_name("handshake_flood.py")
 START_TIMEOUT_S = 20.0
 STALL_MS = 4_000.0
 """A stalled handshake takes a rekey timeout, 5 s; one that is not, a few hundred ms here."""
@@ -117,6 +118,16 @@ class Rig:
         self._stack.callback(_stop, relay)
         assert relay.stdout is not None and relay.stdout.readline() == b"ready\n"
 
+    def start_flood(self, namespace: str, host: str, port: int, key: str, rate_per_s: int) -> None:
+        """Of initiations that bring the receiver under load."""
+        words = (FLOOD, host, port, key, rate_per_s)
+        flood = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, sys.executable, *map(str, words)],
+            stdout=subprocess.PIPE,
+        )
+        self._stack.callback(_stop, flood)
+        assert flood.stdout is not None and flood.stdout.readline() == b"ready\n"
+
     def wg(self, *arguments: str, stdin: str = "") -> str:
         assert self._go is not None
         inside = ("nsenter", "-t", str(self._go.pid), "-m", "-n")
@@ -148,8 +159,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _wait_for(condition: Callable[[], bool], what: str) -> None:
-    give_up_at_s = time.monotonic() + START_TIMEOUT_S
+def _wait_for(condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
+    give_up_at_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < give_up_at_s, f"{what} did not appear"
         time.sleep(0.01)
@@ -291,3 +302,38 @@ def test_pings_run_through_a_rekey(rig: Rig, we_initiate: bool) -> None:
     first = rig.statistics()["latest_handshake_at_s"]
     ping(namespace, address, "-i", "0.25", count=4 * 185)
     assert rig.statistics()["latest_handshake_at_s"] - first >= 120
+
+
+@pytest.mark.nightly
+def test_they_bring_our_cookie_when_we_are_under_load(rig: Rig) -> None:
+    start(rig, we_initiate=False)
+    us = rig.wg("show", "wg0", "peers").strip()
+    rig.start_flood(rig.theirs, OURS_OUTSIDE, OURS_PORT, us, rate_per_s=1_000)
+    _wait_for(lambda: rig.statistics()["cookies"].get("asked for", 0) > 0, "load")
+    # wireguard-go tries again after its rekey timeout, with the cookie.
+    ping(rig.theirs, OURS_INSIDE, "-i", "1", "-W", "30", count=2)
+    assert rig.statistics()["cookies"]["accepted"] >= 1
+
+
+@pytest.mark.nightly
+def test_we_bring_their_cookie_when_they_are_under_load(rig: Rig) -> None:
+    """In a flood that may drown any one message, so the host keeps asking."""
+    start(rig, we_initiate=True)
+    them = rig.wg("show", "wg0", "public-key").strip()
+    rig.start_flood(rig.ours, THEIRS_OUTSIDE, THEIRS_PORT, them, rate_per_s=0)
+    endless = subprocess.Popen(
+        ["ip", "netns", "exec", rig.ours, "ping", "-q", "-i", "0.5", THEIRS_INSIDE],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(
+            lambda: (
+                rig.statistics()["cookies"].get("received", 0) > 0
+                and rig.statistics()["latest_handshake_at_s"] is not None
+            ),
+            "a handshake by cookie",
+            timeout_s=60.0,
+        )
+    finally:
+        endless.terminate()
+        endless.wait()
