@@ -76,7 +76,7 @@ def guarded_stream_handler(handler: StreamHandler, count_fault: CountFault) -> S
         streams[connection] += 1
         try:
             await handler(stream)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 — whatever gets past here ends the whole swarm
             count_fault(f"stream handler: {type(error).__name__}")
             await _reset(stream)
         finally:

@@ -38,6 +38,7 @@ class RequestPool:
             try:
                 stream.open(await self._host.open_stream(peer_id, self._protocol))
             except BaseException:
+                # A cancelled opening, too, must not leave the others waiting for it.
                 stream.fail()
                 if self._streams.get(peer_id) is stream:
                     del self._streams[peer_id]

@@ -115,6 +115,7 @@ async def open_frame_stream(stream: INetStream, peer_id: str, protocol: str) -> 
     try:
         await framed.send_raw(encode_frame(_MULTISTREAM) + encode_frame(line))
     except BaseException:
+        # Nobody else has it yet: who is cancelled here has to close it.
         await framed.aclose()
         raise
     return framed

@@ -208,6 +208,7 @@ class WatchClient:
             for start in range(0, len(due), WATCHES_PER_REQUEST_MAX):
                 await self._request(peer_id, due[start : start + WATCHES_PER_REQUEST_MAX])
         except BaseException:
+            # Cancelled or refused, the node may know none of them: the next call asks for all.
             self._watched.pop(peer_id, None)
             raise
 

@@ -228,6 +228,7 @@ async def _bind(family: int, port: int) -> trio.socket.SocketType | None:
             opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_SIZE_BYTES)
         await opened.bind(("0.0.0.0" if family == socket.AF_INET else "::", port))
     except BaseException as error:
+        # Binding is a checkpoint: a cancelled start must not leave the port taken.
         opened.close()
         if isinstance(error, OSError) and error.errno in _NO_FAMILY:
             return None
