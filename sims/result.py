@@ -1,0 +1,71 @@
+"""What came of a run, for people and for programs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairResult:
+    """One ordered pair of machines.
+
+    can_be_direct: what the oracle says. path: ``direct``, ``relayed`` or None at the end;
+    reason: why it is that. first_ping_s: when a reply came through the tunnel first, in virtual
+    seconds after both daemons had been started first; None is never. sent, received: pings
+    through the tunnel.
+    """
+
+    source: str
+    destination: str
+    can_be_direct: bool
+    path: str | None
+    reason: str
+    first_ping_s: float | None
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A check or an expectation that did not hold.
+
+    at_s: virtual seconds after the start of the run. check: its name. subject: which machine or
+    pair. detail: what was seen, and what should have been.
+    """
+
+    at_s: float
+    check: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """is_complete: False when it was interrupted at ``virtual_s``.
+
+    checks: how often each check looked at something, by its name, those that found nothing too.
+    counters: of all daemons together, by the names of their events. memory_bytes: the most that
+    the process had resident.
+    """
+
+    scenario: str
+    seed: int
+    is_complete: bool
+    virtual_s: float
+    real_s: float
+    cpu_s: float
+    memory_bytes: int
+    packets: int
+    events: int
+    pairs: tuple[PairResult, ...]
+    checks: Mapping[str, int]
+    violations: tuple[Violation, ...]
+    counters: Mapping[str, int]
+    trace_sha256: str
+
+    @property
+    def is_ok(self) -> bool:
+        return self.is_complete and not self.violations
+
+    def as_json(self) -> dict[str, Any]:
+        return {"ok": self.is_ok, **asdict(self)}
