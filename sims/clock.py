@@ -19,10 +19,10 @@ class Timer:
 
     __slots__ = ("_callback", "at_s", "sequence")
 
-    def __init__(self, at_s: float, sequence: int, callback: Callable[[], None]) -> None:
+    def __init__(self, at_s: float, sequence: int, callback: Callable[[], object]) -> None:
         self.at_s = at_s
         self.sequence = sequence
-        self._callback: Callable[[], None] | None = callback
+        self._callback: Callable[[], object] | None = callback
 
     def cancel(self) -> None:
         """Do not call; harmless afterwards."""
@@ -55,14 +55,14 @@ class VirtualClock(trio.abc.Clock):
         self._timers: list[Timer] = []
         self._sequence = 0
 
-    def call_at(self, at_s: float, callback: Callable[[], None]) -> Timer:
+    def call_at(self, at_s: float, callback: Callable[[], object]) -> Timer:
         """Call ``callback``, which may not raise, at ``at_s``, at once if that is past."""
         self._sequence += 1
         timer = Timer(max(at_s, self.now_s), self._sequence, callback)
         heapq.heappush(self._timers, timer)
         return timer
 
-    def call_later(self, wait_s: float, callback: Callable[[], None]) -> Timer:
+    def call_later(self, wait_s: float, callback: Callable[[], object]) -> Timer:
         return self.call_at(self.now_s + wait_s, callback)
 
     # What trio asks of a clock
