@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import trio
 
-from sims.lab.homes import Home, Machine, equip_bootstrap, equip_homes
+from sims.lab.homes import Home, equip_bootstrap, equip_homes
 from sims.lab.lab import Lab
 from sims.lab.ping import PingStatistics, ping, wait_first_reply
 from sims.lab.process import LabProcess, start_process
 from sims.lab.progress import Pair
+from sims.machine_files import MachineFiles
 from wice.daemon.control import request_async
 from wice.errors import RemoteProtocolError
 
@@ -139,7 +140,7 @@ class Mesh:
         machine = self.homes.get(name, self.bootstrap)
         return "\n".join(machine.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def _start(self, verb: str, machine: Machine) -> None:
+    def _start(self, verb: str, machine: MachineFiles) -> None:
         argv = [*WICE, verb, str(machine.config)]
         self.daemons[machine.name] = start_process(
             self._nursery, self.lab, machine.name, argv, machine.log, outlives_owner=self._is_kept
@@ -149,7 +150,7 @@ class Mesh:
         return self.homes[pair.source].tunnel_address, self.homes[pair.destination].tunnel_address
 
 
-async def wait_answering(machine: Machine) -> dict[str, Any]:
+async def wait_answering(machine: MachineFiles) -> dict[str, Any]:
     """Wait until the daemon's control socket answers; give its status."""
     while True:
         with suppress(*NO_ANSWER):
