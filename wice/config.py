@@ -1,6 +1,5 @@
 """The configuration file: read, checked, and every mistake named in one line."""
 
-import difflib
 import re
 import stat
 import tomllib
@@ -16,6 +15,7 @@ import msgspec
 from wice.errors import ConfigError
 from wice.keys import PresharedKey, PrivateKey, PublicKey, is_valid_identity
 from wice.platform import IPInterface, IPNetwork
+from wice.section import Place, StructT, convert_section, place_text
 from wice.stun.uri import StunURI, parse_stun_uri
 from wice.wireguard.device import PeerConfig
 
@@ -30,7 +30,6 @@ CONFIG_SIZE_MAX_BYTES = 16 * 1024 * 1024
 MTU_DEFAULT_BYTES = 1420
 """1500 less IPv6, UDP and WireGuard headers, as ``wg-quick`` sets it."""
 
-StructT = TypeVar("StructT", bound=msgspec.Struct)
 SecretT = TypeVar("SecretT", PrivateKey, PresharedKey)
 
 
@@ -169,22 +168,10 @@ class _Reader:
             raise self._error(place, f"{text!r} names the home of no user here") from None
 
     def _convert(self, table: Any, kind: type[StructT], place: str) -> StructT:
-        try:
-            return msgspec.convert(table, kind)
-        except msgspec.ValidationError as error:
-            message, _, at = str(error).partition(" - at `$")
-            at = re.sub(r"^\.", "", at.rstrip("`"))
-            place = ".".join(part for part in (place, at) if part)
-        unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message)
-        if unknown:
-            key, known = unknown[1], kind.__struct_encode_fields__
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
-            raise self._error(".".join(filter(None, (place, key))), "unknown key", hint)
-        missing = re.fullmatch(r"Object missing required field `(.*)`", message)
-        if missing:
-            raise self._error(".".join(filter(None, (place, missing[1]))), "is missing")
-        raise self._error(place, message[0].lower() + message[1:])
+        def error(within: Place, why: str, hint: str) -> ConfigError:
+            return self._error(place_text((place, *within) if place else within), why, hint)
+
+        return convert_section(table, kind, error)
 
     def _check_port(self, port: int, place: str, *, lowest: int) -> None:
         if not lowest <= port <= 65_535:
