@@ -1,6 +1,7 @@
 """What goes wrong in a run, when and to whom: typed, timed, and known before the run starts."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from sims.link import LineModel
 
@@ -126,3 +127,28 @@ class ReplayEnvelopes(Lasting):
 
     target: str
     after_s: float
+
+
+FAULT_KINDS: Final[dict[str, type[Fault]]] = {
+    "crash": Crash,
+    "stop": Stop,
+    "sleep": Sleep,
+    "move": Move,
+    "address-change": AddressChange,
+    "nat-reboot": NatReboot,
+    "link-down": LinkDown,
+    "degrade": Degrade,
+    "partition": Partition,
+    "corrupt": Corrupt,
+    "replay-packets": ReplayPackets,
+    "replay-envelopes": ReplayEnvelopes,
+}
+"""By the names that scenario files have for them."""
+
+KIND_NAMES: Final = {kind: name for name, kind in FAULT_KINDS.items()}
+"""The other way round."""
+
+MachineFault = Crash | Stop | Sleep | Move | ReplayEnvelopes
+"""What happens to a machine; everything else but a partition happens to a site."""
+
+SiteFault = AddressChange | NatReboot | LinkDown | Degrade | Corrupt | ReplayPackets

@@ -4,6 +4,7 @@ Plain data, the same whether it came from a TOML file or from Python.
 """
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from sims.faults import Fault
@@ -13,6 +14,17 @@ from sims.nat import Firewall, NatModel
 SITES_MAX: Final = 1_000
 MACHINES_MAX: Final = 1_000
 DURATION_MAX_S: Final = 7 * 86_400.0
+FAULTS_MAX: Final = 10_000
+"""Those written down and those of churn together."""
+
+BOOTSTRAPS_MAX: Final = 16
+PEERS_EACH_MIN: Final = 2
+"""One on each side of the ring."""
+
+PING_EVERY_MIN_S: Final = 0.1
+
+TUNNEL_NETWORK: Final = IPv4Network("10.77.0.0/16")
+"""Where the mesh's own addresses are."""
 
 LAN: Final = LinkModel()
 """A cable at home: nothing that a mesh would feel."""
@@ -24,12 +36,14 @@ class Machine:
 
     starts_at_s: when its daemon is started first. clock_offset_s, clock_drift_ppm: how wrong its
     wall clock is at the start of the run, and how it goes from there.
+    tunnel_address: its IPv4 address in the mesh, out of ``TUNNEL_NETWORK``; None has one assigned.
     """
 
     name: str
     starts_at_s: float = 0.0
     clock_offset_s: float = 0.0
     clock_drift_ppm: float = 0.0
+    tunnel_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +122,21 @@ class Scenario:
     def machines(self) -> tuple[Machine, ...]:
         """Those with a WireGuard interface, in the order of the scenario."""
         return tuple(machine for site in self.sites for machine in site.machines)
+
+    @property
+    def tunnel_addresses(self) -> dict[str, IPv4Address]:
+        """Of every machine by name: its own where it has one, else the lowest that is free."""
+        own = {
+            machine.name: IPv4Address(machine.tunnel_address)
+            for machine in self.machines
+            if machine.tunnel_address is not None
+        }
+        taken = set(own.values())
+        free = (address for address in TUNNEL_NETWORK.hosts() if address not in taken)
+        return {
+            machine.name: own[machine.name] if machine.name in own else next(free)
+            for machine in self.machines
+        }
 
     def peers_of(self, name: str) -> tuple[str, ...]:
         """The machines that ``name`` knows, in the order of the scenario; it is mutual."""
