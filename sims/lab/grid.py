@@ -12,14 +12,14 @@ from rich.table import Table
 
 from sims.lab.demo import Demo
 from sims.lab.display import SilentDisplay
-from sims.lab.expectation import can_be_direct
 from sims.lab.lab import open_lab
 from sims.lab.link import PLAIN, Link
-from sims.lab.nat import NAT_KINDS
+from sims.lab.nat import NAT_KINDS, Nat
 from sims.lab.progress import Stage
 from sims.lab.registry import LABS_DIRECTORY
 from sims.lab.report import Report
 from sims.lab.topology import IpVersions, Topology, sites_of
+from sims.oracle import STATEFUL, Level, Side, can_punch
 from wice.peer.machine import NO_PATH_REASON
 
 LABS_AT_ONCE_MAX: Final = 3
@@ -66,6 +66,24 @@ class Cell:
             "reason": self.reason,
             "time_s": round(self.time_s, 3),
         }
+
+
+def can_be_direct(one: Nat, other: Nat, ip: IpVersions = IpVersions.V4) -> bool:
+    """Whether UDP can pass both ways between two homes without a relay."""
+    if not (one.passes_udp and other.passes_udp):
+        return False
+    sides = (one, other)
+    return (6 in ip.versions and can_punch(*(_side_ipv6(nat) for nat in sides))) or (
+        4 in ip.versions and can_punch(*(_side_ipv4(nat) for nat in sides))
+    )
+
+
+def _side_ipv4(nat: Nat) -> Side:
+    return Side((Level(nat.mapping, nat.filtering),))
+
+
+def _side_ipv6(nat: Nat) -> Side:
+    return Side((STATEFUL,) * len(nat.routers))
 
 
 def kinds_of(ip: IpVersions) -> tuple[str, ...]:

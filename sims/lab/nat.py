@@ -6,8 +6,9 @@ entry in ``NAT_KINDS`` and nothing else.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
+
+from sims.nat import Filtering, Mapping
 
 WAN: Final = "wan"
 """A router's interface towards the internet."""
@@ -19,21 +20,6 @@ WAN_ADDRESS: Final = "wan_address"
 MAPPINGS_MAX: Final = 4_096
 MAPPING_TIMEOUT_S: Final = 300
 """RFC 4787 REQ-5 recommends 5 minutes; outbound packets start it anew."""
-
-
-class Mapping(IntEnum):
-    """When two destinations see one socket at the same public port (RFC 4787 section 4.1)."""
-
-    ENDPOINT_INDEPENDENT = 0
-    ADDRESS_AND_PORT_DEPENDENT = 1
-
-
-class Filtering(IntEnum):
-    """Who may send to a mapped port: anyone, contacted addresses, contacted sockets (section 5)."""
-
-    ENDPOINT_INDEPENDENT = 0
-    ADDRESS_DEPENDENT = 1
-    ADDRESS_AND_PORT_DEPENDENT = 2
 
 
 # IPv6 is not translated: each router is a stateful firewall (RFC 6092).

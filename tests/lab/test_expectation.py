@@ -2,7 +2,7 @@
 
 from itertools import combinations_with_replacement
 
-from sims.lab.expectation import can_be_direct
+from sims.lab.grid import can_be_direct
 from sims.lab.nat import NAT_KINDS
 from sims.lab.topology import IpVersions
 

@@ -8,8 +8,9 @@ import pytest
 import trio
 
 from sims.lab.lab import Lab
-from sims.lab.nat import NAT_KINDS, Filtering, Mapping
+from sims.lab.nat import NAT_KINDS
 from sims.lab.process import start_process
+from sims.nat import Filtering, Mapping
 
 pytestmark = [
     pytest.mark.root,
