@@ -95,13 +95,13 @@ def run_in_processes(
             while True:
                 while len(running) < at_once and (job := _next(waiting)) is not None:
                     # A Ctrl-C between the fork and the list would leave a process to nobody.
-                    with _undisturbed():
+                    with undisturbed():
                         running.append(_Process(work, job[0], time_max_s, selector))
                 if not running:
                     return
                 yield from _wait(running, selector)
         finally:
-            with _undisturbed():
+            with undisturbed():
                 for process in running:
                     process.kill()
 
@@ -233,7 +233,7 @@ def _why(status: int, stderr: str) -> str:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Ctrl-C waits until the end of this."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:

@@ -44,7 +44,17 @@ def test_pubkey_refuses_nonsense_without_repeating_it() -> None:
 
 def test_help_names_the_verbs() -> None:
     text = wice("--help").stdout
-    for verb in ("up", "bootstrap", "status", "config", "genkey", "pubkey", "genpsk", "demo"):
+    for verb in (
+        "up",
+        "bootstrap",
+        "status",
+        "config",
+        "genkey",
+        "pubkey",
+        "genpsk",
+        "demo",
+        "sim",
+    ):
         assert f"\n  {verb} " in text
 
 

@@ -16,8 +16,9 @@ COLUMNS_MAX: Final = 2
 """Pairs that a table of stages has a column for."""
 REDRAW_INTERVAL_S: Final = 0.05
 """Twelve homes come to hundreds of stages in a second, and a table costs as much as a handshake."""
-WHOLE_NAMES_MAX: Final = 8
-"""Columns of a grid with whole names on top: twelve homes fit on a terminal of 80 columns."""
+WHOLE_NAMES_WIDTH_MAX: Final = 64
+"""Characters of a grid with whole names on top; twelve homes fit on a terminal of 80 columns."""
+SHORT_NAME_SIZE: Final = 4
 
 SHORT_LABELS: Final = {
     Stage.HANDSHAKE: "wg",
@@ -138,13 +139,23 @@ class LiveDisplay:
 def pair_grid(pairs: Sequence[Pair], cell: Callable[[Pair], str]) -> Table:
     """Who pings in rows, who is pinged in columns."""
     names = list(dict.fromkeys(pair.source for pair in pairs))
-    is_wide = len(names) > WHOLE_NAMES_MAX
-    headers = (name[:4] if is_wide else name for name in names)
-    table = Table("", *headers, box=SIMPLE, padding=(0, 1, 0, 0))
+    rows, columns = _titles(names)
+    table = Table("", *columns, box=SIMPLE, padding=(0, 1, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True
-    for source in names:
+    for source, row in zip(names, rows, strict=True):
         cells = (cell(Pair(source, name)) if name != source else "·" for name in names)
-        table.add_row(source, *cells)
+        table.add_row(row, *cells)
     return table
+
+
+def _titles(names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What rows and columns are called: columns in short where whole names would not fit."""
+    if sum(len(name) + 2 for name in names) <= WHOLE_NAMES_WIDTH_MAX:
+        return names, names
+    short = [name[:SHORT_NAME_SIZE] for name in names]
+    if len(set(short)) == len(names):
+        return names, short
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    return [f"{number} {name}" for number, name in zip(numbers, names, strict=True)], numbers

@@ -1,0 +1,283 @@
+"""The verbs ``wice sim …``."""
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sims.result import RunResult
+    from sims.run import Progress
+    from sims.scenario import Scenario
+
+DEFAULT_SCENARIO: Final = "swarm"
+DEFAULT_SEED: Final = 1
+DEFAULT_SEEDS: Final = 100
+SEED_MAX: Final = 2**63 - 1
+SEEDS_MAX: Final = 1_000_000
+JOBS_MAX: Final = 1_024
+SUBJECTS_MAX: Final = 2
+"""Machines that a replay offers to tell more of."""
+STDOUT: Final = "-"
+
+
+class _InterruptibleGroup(click.Group):
+    """Ctrl-C where nothing is known yet: no traceback, and the exit status of a signal."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _check_writable(
+    _context: click.Context, _parameter: click.Parameter, name: str | None
+) -> str | None:
+    """Before the run, not after it."""
+    if name is not None and name != STDOUT:
+        path = Path(name)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise click.BadParameter(f"{name!r} cannot be written")
+    return name
+
+
+_scenario_argument = click.argument("scenario", metavar="SCENARIO")
+_seed_type = click.IntRange(0, SEED_MAX)
+_seed_option = click.option("--seed", type=_seed_type, default=DEFAULT_SEED, show_default=True)
+_json_option = click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    callback=_check_writable,
+    help="Write the result there as one JSON object; - is standard output.",
+)
+_trace_option = click.option(
+    "--trace",
+    "trace_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    callback=_check_writable,
+    help="Write every event and every packet's header there, as JSON lines.",
+)
+_jobs_option = click.option(
+    "--jobs",
+    metavar="J",
+    type=click.IntRange(1, JOBS_MAX),
+    help="How many run at the same time.  [default: one for each processor]",
+)
+
+
+@click.group(cls=_InterruptibleGroup)
+def sim() -> None:
+    """Run whole meshes of the real daemon on a simulated internet.
+
+    In virtual time, which goes as fast as the machine can, and from one seed: the same seed does
+    the same again. SCENARIO is a file, or the name of one that `wice sim list` shows.
+    """
+
+
+@sim.command("list")
+def list_scenarios() -> None:
+    """Show the scenarios that come with wice."""
+    from sims.scenario_file import SCENARIOS
+
+    described = {path.stem: _first_comment(path) for path in sorted(SCENARIOS.glob("*.toml"))}
+    width = max(map(len, described), default=0)
+    for name, description in described.items():
+        click.echo(f"{name:{width}}  {description}")
+
+
+@sim.command()
+@_scenario_argument
+@_seed_option
+@_json_option
+@_trace_option
+def run(scenario: str, seed: int, json_file: str | None, trace_file: str | None) -> None:
+    """Run SCENARIO once; exit 0 only if every expectation and check holds."""
+    from sims.table import show_result
+
+    if json_file == trace_file == STDOUT:
+        raise click.UsageError("--json and --trace cannot both be standard output")
+    trace_path = None
+    if trace_file is not None:
+        trace_path = Path("/dev/stdout" if trace_file == STDOUT else trace_file)
+    result = _run(_load(scenario), seed, trace_path)
+    _write_json(json_file, result.as_json())
+    show_result(_console(json_file, trace_file), result)
+    raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
+
+
+@sim.command()
+@_scenario_argument
+@click.option("--seed", type=_seed_type, required=True, help="The one that failed.")
+@click.option(
+    "--only",
+    metavar="MACHINE",
+    multiple=True,
+    help="Tell just what concerns this machine, but all of it; can be given more than once.",
+)
+@click.option(
+    "--trace",
+    "trace_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    callback=_check_writable,
+    help="Keep every event and every packet's header there, as JSON lines.",
+)
+def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | None) -> None:
+    """Run SCENARIO again with a seed, and tell what happened.
+
+    Faults, what daemons went through, and what checks found, in the order of time.
+    """
+    from sims.story import tell
+    from sims.table import show_result
+
+    loaded = _load(scenario)
+    names = [*loaded.bootstrap_names, *(machine.name for machine in loaded.machines)]
+    for name in only:
+        if name not in names:
+            raise click.BadParameter(
+                f"{name!r} is not one of {', '.join(names)}", param_hint="--only"
+            )
+    with ExitStack() as stack:
+        if trace_file is None:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="wice-sim-"))
+            trace_file = f"{directory}/trace"
+        result = _run(loaded, seed, Path(trace_file))
+        with Path(trace_file).open() as lines:
+            for line in tell(lines, only):
+                click.echo(line)
+    click.echo()
+    show_result(_console(), result)
+    subjects = _subjects(result, names)
+    if subjects and not only:
+        options = " ".join(f"--only {shlex.quote(name)}" for name in subjects[:SUBJECTS_MAX])
+        click.echo(f"all that they did: {_replay_command(scenario, seed)} {options}")
+    raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
+
+
+@sim.command()
+@click.argument("scenario", metavar="[SCENARIO]", default=DEFAULT_SCENARIO)
+@click.option(
+    "--seeds",
+    metavar="N",
+    type=click.IntRange(1, SEEDS_MAX),
+    default=DEFAULT_SEEDS,
+    show_default=True,
+    help="How many seeds.",
+)
+@click.option(
+    "--first-seed",
+    type=_seed_type,
+    default=DEFAULT_SEED,
+    show_default=True,
+    help="The others are those after it.",
+)
+@_jobs_option
+@_json_option
+def swarm(
+    scenario: str, seeds: int, first_seed: int, jobs: int | None, json_file: str | None
+) -> None:
+    """Run SCENARIO (`swarm` if none is named) with many seeds, a process each.
+
+    Exits 0 only if every expectation and check holds with every seed, and says how to replay
+    those with which one does not.
+    """
+    from sims.processes import preload, processors
+    from sims.progress_line import ProgressLine
+    from sims.run import run as run_once
+    from sims.swarm import run_swarm
+    from sims.table import SwarmProgress, show_swarm
+
+    loaded = _load(scenario)
+    preload()
+    with ProgressLine(sys.stderr) as line:
+        progress = SwarmProgress(line, seeds)
+        result = run_swarm(loaded, first_seed, seeds, jobs or processors(), run_once, progress.tell)
+    _write_json(json_file, result.as_json())
+    show_swarm(_console(json_file), result, lambda seed: _replay_command(scenario, seed))
+    raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
+
+
+def _load(name: str) -> "Scenario":
+    """Raise ConfigError."""
+    from sims.scenario_file import find_scenario, load_scenario
+
+    return load_scenario(find_scenario(name))
+
+
+def _run(scenario: "Scenario", seed: int, trace_path: Path | None) -> "RunResult":
+    from sims.progress_line import ProgressLine
+    from sims.run import run
+    from sims.table import progress_text
+
+    with ProgressLine(sys.stderr) as line:
+
+        def show(progress: "Progress") -> None:
+            line.show(progress_text(progress), progress.real_s)
+
+        return run(scenario, seed, trace_path=trace_path, progress=show)
+
+
+def _console(*files: str | None) -> "Console":
+    """For people: standard output, unless a file for programs goes there."""
+    from rich.console import Console
+
+    return Console(stderr=STDOUT in files)
+
+
+def _write_json(file: str | None, result: dict[str, Any]) -> None:
+    """The whole of it, whenever Ctrl-C comes."""
+    from sims.processes import undisturbed
+
+    if file is None:
+        return
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    with undisturbed():
+        if file == STDOUT:
+            click.echo(text, nl=False)
+        else:
+            Path(file).write_text(text, "utf-8")
+
+
+def _exit_status(*, is_ok: bool, is_complete: bool) -> int:
+    if not is_complete:
+        return EXIT_INTERRUPTED
+    return 0 if is_ok else EXIT_FAILED
+
+
+def _replay_command(scenario: str, seed: int) -> str:
+    return f"wice sim replay {shlex.quote(scenario)} --seed {seed}"
+
+
+def _subjects(result: "RunResult", names: list[str]) -> list[str]:
+    """The machines that violations are about, the first violation's first."""
+    words = [
+        word
+        for violation in result.violations
+        for word in _words(violation.subject)
+        if word in names
+    ]
+    return list(dict.fromkeys(words))
+
+
+def _words(subject: str) -> list[str]:
+    """``laptop → nas`` names two machines."""
+    return subject.replace("→", " ").replace(",", " ").split()
+
+
+def _first_comment(path: Path) -> str:
+    lines = path.read_text("utf-8").splitlines()
+    return next((line.lstrip("# ") for line in lines if line.startswith("#")), "")

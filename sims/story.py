@@ -1,0 +1,121 @@
+"""A trace as a story: what went wrong, what the daemons did about it, what the checks found."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from sims.result import Violation
+from sims.table import violation_line
+
+PACKET_KINDS: Final = ("sent", "received", "dropped")
+TOLD_KINDS: Final = (
+    "started",
+    "ended",
+    "first_ping",
+    "PeerTransitioned",
+    "OverlayJoined",
+    "OverlayLost",
+    "OverlayUnreachable",
+)
+"""What everybody's story has; of a machine that is asked for, all is told."""
+
+KEY_PREFIX_SIZE: Final = 8
+"""Characters of a public key that stand for it where nobody knows its owner."""
+
+Line = Mapping[str, Any]
+
+
+def tell(lines: Iterable[str], only: Collection[str] = ()) -> Iterator[str]:
+    """Lines of a trace as lines for a person, in the order they happened in.
+
+    only: tell just what concerns these machines, but all events of theirs; faults and violations
+    are always told.
+    """
+    names: dict[str, str] = {}
+    # Most lines are packets; to parse them would take longer than the run.
+    skipped = tuple(f'"kind":"{kind}"' for kind in PACKET_KINDS)
+    for text in lines:
+        if any(kind in text[:64] for kind in skipped):
+            continue
+        line = _parse(text)
+        if line is None:
+            return
+        if line["kind"] == "machine":
+            names[line["public_key"]] = line["machine"]
+            continue
+        told = _tell(line, names, only)
+        if told:
+            yield told
+
+
+def _parse(text: str) -> Line | None:
+    """None where an interrupted run left half a line, which is the last."""
+    try:
+        line: Line = json.loads(text)
+    except ValueError:
+        return None
+    return line
+
+
+def _tell(line: Line, names: Mapping[str, str], only: Collection[str]) -> str:
+    fields = {name: value for name, value in line.items() if value not in ("", None)}
+    at_s, kind = float(fields.pop("at_s")), str(fields.pop("kind"))
+    if kind == "fault":
+        return f"{at_s:9.3f} s  FAULT {_fault(fields)}"
+    if kind == "violation":
+        violation = Violation(at_s=at_s, **{name: line[name] for name in _VIOLATION_FIELDS})
+        return violation_line(violation).replace(" s  ", " s  VIOLATION ", 1)
+    machine = str(fields.pop("machine", ""))
+    peer = str(fields.pop("peer", ""))
+    peer = names.get(peer, peer[:KEY_PREFIX_SIZE])
+    if only and not {machine, peer}.intersection(only):
+        return ""
+    if not only and kind not in TOLD_KINDS:
+        return ""
+    who = f"{machine} → {peer}" if peer else machine
+    if kind == "PeerTransitioned":
+        return f"{at_s:9.3f} s  {who}: {_transition(fields)}"
+    return f"{at_s:9.3f} s  {who}: {_words(kind)}{_rest(fields)}"
+
+
+_VIOLATION_FIELDS: Final = ("check", "subject", "detail")
+
+
+def _fault(fields: dict[str, Any]) -> str:
+    """As ``crash of bootstrap-1 begins, for_s 20.0``."""
+    kind, phase = fields.pop("fault"), fields.pop("phase")
+    del fields["planned_at_s"]
+    target = fields.pop("target", "")
+    what = f"{_words(kind)} of {target}" if target else _words(kind)
+    return f"{what} {phase}{_rest(fields)}"
+
+
+def _transition(fields: dict[str, Any]) -> str:
+    """As ``checking → selected (pair valid: 198.51.100.1:51820)``."""
+    reasons = [str(fields[name]) for name in ("cause", "detail") if name in fields]
+    why = f" ({': '.join(reasons)})" if reasons else ""
+    return f"{fields['old']} → {fields['new']}{why}"
+
+
+def _rest(fields: Mapping[str, Any]) -> str:
+    said = [
+        f"{name} {_plain(value)}"
+        for name, value in fields.items()
+        # What a fault does not do is not worth a word.
+        if value is not False
+    ]
+    return f", {', '.join(said)}" if said else ""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        parts = (f"{name} {_plain(part)}" for name, part in value.items() if part)
+        return f"({', '.join(parts)})"
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return str(value)
+
+
+def _words(name: str) -> str:
+    """``OverlayJoined`` as ``overlay joined``."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()

@@ -1,0 +1,275 @@
+"""The verbs of ``wice sim``: exit codes, what goes where, Ctrl-C."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sims import processes
+from sims.command import sim
+from sims.result import RunResult
+from sims.scenario import Scenario
+from tests.sims.results import a_result, a_scenario, a_violation
+from wice.errors import ConfigError
+
+FakeRun = Callable[..., RunResult]
+
+
+class World:
+    """Stands for the runner and the loader: ``run`` is what the next run does."""
+
+    def __init__(self, scenarios: Path) -> None:
+        self.runs: list[tuple[str, int, Path | None]] = []
+        self.result: Callable[[Scenario, int], RunResult] = a_result
+        self.trace = ""
+        self.scenarios = scenarios
+
+    def run(
+        self,
+        scenario: Scenario,
+        seed: int,
+        *,
+        trace_path: Path | None = None,
+        progress: Callable[[Any], None] | None = None,
+    ) -> RunResult:
+        self.runs.append((scenario.name, seed, trace_path))
+        if trace_path is not None:
+            with trace_path.open("w") as file:
+                file.write(self.trace)
+        if progress is not None:
+            progress(
+                SimpleNamespace(
+                    virtual_s=12.0,
+                    duration_s=30.0,
+                    real_s=99.0,
+                    events=4,
+                    packets=5,
+                    pairs_connected=1,
+                    pairs=2,
+                )
+            )
+        return self.result(scenario, seed)
+
+    def find_scenario(self, name: str) -> Path:
+        if name not in ("homes", "swarm"):
+            raise ConfigError(name, "is no scenario", "see `wice sim list`")
+        return self.scenarios / f"{name}.toml"
+
+    def load_scenario(self, _path: Path) -> Scenario:
+        return a_scenario()
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    world = World(tmp_path)
+    runner, loader = ModuleType("sims.run"), ModuleType("sims.scenario_file")
+    runner.run = world.run  # type: ignore[attr-defined]
+    loader.find_scenario = world.find_scenario  # type: ignore[attr-defined]
+    loader.load_scenario = world.load_scenario  # type: ignore[attr-defined]
+    loader.SCENARIOS = tmp_path  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sims.run", runner)
+    monkeypatch.setitem(sys.modules, "sims.scenario_file", loader)
+    monkeypatch.setattr(processes, "preload", lambda: None)
+    return world
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(sim, arguments, catch_exceptions=False)
+
+
+def bad(scenario: Scenario, seed: int) -> RunResult:
+    return a_result(scenario, seed, violations=(a_violation(),))
+
+
+def interrupted(scenario: Scenario, seed: int) -> RunResult:
+    return a_result(scenario, seed, is_complete=False, virtual_s=7.0)
+
+
+@pytest.mark.parametrize(("result", "code"), [(a_result, 0), (bad, 1), (interrupted, 130)])
+def test_the_exit_status_of_a_run(world: World, result: FakeRun, code: int) -> None:
+    world.result = result
+    done = invoke("run", "homes", "--seed", "7")
+    assert done.exit_code == code
+    assert world.runs == [("homes", 7, None)]
+    assert "homes, seed 7" in done.stdout
+    assert "12 of 30 virtual seconds" in done.stderr
+
+
+def test_the_json_of_a_run(world: World, tmp_path: Path) -> None:
+    world.result = interrupted
+    file = tmp_path / "result.json"
+    assert invoke("run", "homes", "--json", str(file)).exit_code == 130
+    report = json.loads(file.read_text())
+    assert (report["ok"], report["is_complete"], report["seed"]) == (False, False, 1)
+    assert report["pairs"][0]["source"] == "pc-1"
+
+
+def test_json_on_standard_output_is_alone_there(world: World) -> None:
+    done = invoke("run", "homes", "--json", "-")
+    assert json.loads(done.stdout)["ok"] is True
+    assert "every expectation and check holds" in done.stderr
+
+
+def test_the_trace_goes_where_it_should(world: World, tmp_path: Path) -> None:
+    invoke("run", "homes", "--trace", str(tmp_path / "trace"))
+    assert world.runs == [("homes", 1, tmp_path / "trace")]
+    assert invoke("run", "homes", "--trace", "-", "--json", "-").exit_code == 2
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_run(world: World, tmp_path: Path) -> None:
+    for option in ("--json", "--trace"):
+        done = invoke("run", "homes", option, str(tmp_path / "nowhere" / "file"))
+        assert done.exit_code == 2
+        assert "nowhere/file' cannot be written" in done.stderr
+    assert world.runs == []
+
+
+@pytest.mark.parametrize("verb", [("run",), ("replay", "--seed", "1"), ("swarm",)])
+def test_an_unknown_scenario_is_a_config_error(world: World, verb: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="is no scenario; see `wice sim list`"):
+        invoke(*verb, "nowhere")
+
+
+def test_the_list_has_names_and_first_comments(world: World, tmp_path: Path) -> None:
+    (tmp_path / "roaming.toml").write_text("# A phone walks out.\n# More.\n[scenario]\n")
+    (tmp_path / "cgnat.toml").write_text("[scenario]\n# Two homes.\n")
+    done = invoke("list")
+    assert done.stdout == "cgnat    Two homes.\nroaming  A phone walks out.\n"
+
+
+KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+TRACE = [
+    {"at_s": 0.0, "kind": "machine", "machine": "pc-2", "public_key": KEY},
+    {"at_s": 0.5, "kind": "sent", "where": "pc-1", "protocol": "udp"},
+    {"at_s": 0.6, "kind": "Dropped", "machine": "pc-1", "room": "ice", "reason": "stale"},
+    {
+        "at_s": 1.0,
+        "kind": "PeerTransitioned",
+        "machine": "pc-1",
+        "interface": "wg0",
+        "peer": KEY,
+        "old": "checking",
+        "new": "selected",
+        "cause": "path",
+        "detail": "host",
+    },
+    {
+        "at_s": 2.0,
+        "kind": "fault",
+        "fault": "AddressChange",
+        "phase": "begin",
+        "planned_at_s": 2.0,
+        "target": "home-1",
+    },
+    {
+        "at_s": 3.0,
+        "kind": "fault",
+        "fault": "Crash",
+        "phase": "begin",
+        "planned_at_s": 2.0,
+        "for_s": 5.0,
+        "target": "pc-1",
+        "loses_disk": False,
+    },
+    {"at_s": 4.0, "kind": "OverlayLost", "machine": "bootstrap-1"},
+    {
+        "at_s": 12.5,
+        "kind": "violation",
+        "check": "connected",
+        "subject": "pc-1 → pc-2",
+        "detail": "no ping",
+    },
+]
+
+
+def as_lines(trace: list[dict[str, Any]]) -> str:
+    return "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in trace)
+
+
+def test_a_replay_tells_what_happened_in_the_order_of_time(world: World) -> None:
+    world.trace, world.result = as_lines(TRACE), bad
+    done = invoke("replay", "homes", "--seed", "3")
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[:6] == [
+        "    1.000 s  pc-1 → pc-2: checking → selected (path: host)",
+        "    2.000 s  FAULT address change of home-1 begin",
+        "    3.000 s  FAULT crash of pc-1 begin, for_s 5.0",
+        "    4.000 s  bootstrap-1: overlay lost",
+        "   12.500 s  VIOLATION connected  pc-1 → pc-2: no ping",
+        "",
+    ]
+    assert done.stdout.splitlines()[-1] == (
+        "all that they did: wice sim replay homes --seed 3 --only pc-1 --only pc-2"
+    )
+
+
+def test_a_replay_of_one_machine_tells_all_of_it_and_nothing_of_others(world: World) -> None:
+    world.trace = as_lines(TRACE)
+    done = invoke("replay", "homes", "--seed", "3", "--only", "pc-1")
+    assert "    0.600 s  pc-1: dropped, room ice, reason stale" in done.stdout.splitlines()
+    assert "pc-1 → pc-2: checking" in done.stdout
+    assert "FAULT address change of home-1" in done.stdout
+    assert "overlay lost" not in done.stdout
+    assert "sent" not in done.stdout
+    about_peer = invoke("replay", "homes", "--seed", "3", "--only", "pc-2").stdout
+    assert "pc-1 → pc-2: checking" in about_peer
+    assert invoke("replay", "homes", "--seed", "3", "--only", "pc-9").exit_code == 2
+
+
+def test_a_replay_keeps_the_trace_if_asked_and_survives_half_a_line(
+    world: World, tmp_path: Path
+) -> None:
+    world.trace, world.result = as_lines(TRACE)[:-30], interrupted
+    kept = tmp_path / "trace"
+    done = invoke("replay", "homes", "--seed", "3", "--trace", str(kept))
+    assert done.exit_code == 130
+    assert "overlay lost" in done.stdout
+    assert "VIOLATION" not in done.stdout
+    assert kept.read_text() == world.trace
+
+
+def test_a_swarm_runs_the_named_seeds_and_says_how_to_replay(world: World, tmp_path: Path) -> None:
+    world.result = lambda scenario, seed: (bad if seed == 6 else a_result)(scenario, seed)
+    file = tmp_path / "swarm.json"
+    options = ("--seeds", "3", "--first-seed", "5", "--jobs", "2", "--json", str(file))
+    done = invoke("swarm", "homes", *options)
+    assert done.exit_code == 1
+    assert "  wice sim replay homes --seed 6\n" in done.stdout
+    report = json.loads(file.read_text())
+    assert report["failed"] == [6]
+    assert [one["seed"] for one in report["results"]] == [5, 6, 7]
+
+
+def test_a_good_swarm_needs_no_name(world: World) -> None:
+    done = invoke("swarm", "--seeds", "2")
+    assert done.exit_code == 0
+    assert "all 2 hold" in done.stdout
+
+
+def test_an_interrupted_swarm_leaves_what_is_finished(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(self: object, result: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sims.table.SwarmProgress.tell", tell)
+    file = tmp_path / "swarm.json"
+    done = invoke("swarm", "--seeds", "9", "--jobs", "1", "--json", str(file))
+    assert done.exit_code == 130
+    report = json.loads(file.read_text())
+    assert (report["ok"], report["is_complete"], len(report["results"])) == (False, False, 1)
+
+
+def test_ctrl_c_before_anything_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_name: str) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["sims.scenario_file"], "find_scenario", interrupt)
+    done = invoke("run", "homes")
+    assert done.exit_code == 130
+    assert done.stderr == ""
