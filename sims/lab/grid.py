@@ -1,15 +1,13 @@
 """Every pair of NAT kinds, each in a lab of its own, held against what NAT theory expects."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, Final
 
 import trio
-from rich.box import SIMPLE
-from rich.table import Table
 
+from sims.grid import DIRECT, FAILED, HOMES, NO_PATH, Cell
 from sims.lab.demo import Demo
 from sims.lab.display import SilentDisplay
 from sims.lab.lab import open_lab
@@ -31,41 +29,6 @@ NO_PATH_TIMEOUT_S: Final = 15.0
 
 KINDS_IPV6: Final = ("none", "port-restricted", "cgnat", "udp-blocked")
 """Where nobody translates, other kinds do nothing that these do not."""
-
-HOMES: Final = ("alice", "bob")
-
-DIRECT: Final = "direct"
-NO_PATH: Final = "no direct path"
-FAILED: Final = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One pair of kinds. time_s: until both were connected, or said that they cannot be."""
-
-    kinds: tuple[str, str]
-    expected: str
-    seen: str
-    reason: str
-    time_s: float
-
-    @property
-    def is_as_expected(self) -> bool:
-        return self.seen == self.expected
-
-    def __str__(self) -> str:
-        expected = "" if self.is_as_expected else f", expected: {self.expected}"
-        why = f" ({self.reason})" if self.reason else ""
-        return f"{' - '.join(self.kinds)}: {self.seen}{why} after {self.time_s:.1f} s{expected}"
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "nat": list(self.kinds),
-            "expected": self.expected,
-            "seen": self.seen,
-            "reason": self.reason,
-            "time_s": round(self.time_s, 3),
-        }
 
 
 def can_be_direct(one: Nat, other: Nat, ip: IpVersions = IpVersions.V4) -> bool:
@@ -140,24 +103,6 @@ def _judge(report: Report) -> tuple[str, str]:
             return FAILED, f"said only {report.settled_s - joined_s:.1f} s after joining"
         return NO_PATH, reasons[0].removeprefix(NO_PATH_REASON).lstrip(":; ")
     return FAILED, "; ".join(report.problems)
-
-
-def grid_table(kinds: Sequence[str], cells: Sequence[Cell]) -> Table:
-    """For a person: seconds to the first ping both ways, ``none`` without a direct path, and
-    ``!`` where NAT theory has it otherwise.
-    """
-    by_pair: Mapping[frozenset[str], Cell] = {frozenset(cell.kinds): cell for cell in cells}
-    headers = (kind.partition("-")[0] for kind in kinds)  # the rows have the whole names
-    table = Table("", *headers, box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    for row, kind in enumerate(kinds):
-        texts = [_text(by_pair[frozenset({kind, other})]) for other in kinds[: row + 1]]
-        table.add_row(kind, *texts)
-    return table
-
-
-def _text(cell: Cell) -> str:
-    seen = {DIRECT: f"{cell.time_s:.1f}", NO_PATH: "none"}.get(cell.seen, "FAILED")
-    return seen if cell.is_as_expected else f"{seen}!"
 
 
 def cells_as_json(ip: IpVersions, cells: Sequence[Cell]) -> dict[str, Any]:

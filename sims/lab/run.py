@@ -13,6 +13,7 @@ from typing import Final
 import trio
 from rich.console import Console
 
+from sims.grid import Cell, grid_table
 from sims.lab.demo import Demo
 from sims.lab.display import (
     COLUMNS_MAX,
@@ -23,7 +24,7 @@ from sims.lab.display import (
     SilentDisplay,
     pair_grid,
 )
-from sims.lab.grid import Cell, cells_as_json, grid_table, kinds_of, run_grid
+from sims.lab.grid import cells_as_json, kinds_of, run_grid
 from sims.lab.lab import Lab, open_lab
 from sims.lab.link import Link
 from sims.lab.namespaces import LabError

@@ -11,16 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sims.lab.grid import (
-    DIRECT,
-    FAILED,
-    NO_PATH,
-    Cell,
-    can_be_direct,
-    grid_table,
-    kinds_of,
-    run_pair,
-)
+from sims.grid import DIRECT, FAILED, NO_PATH, Cell, grid_table
+from sims.lab.grid import can_be_direct, kinds_of, run_pair
 from sims.lab.nat import NAT_KINDS
 from sims.lab.topology import IpVersions
 
