@@ -28,13 +28,14 @@ _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 class Trace:
     """Takes lines, and hashes them whether or not there is a ``file`` to write them to.
 
-    Every ``at_s`` comes on the clock of the run, as ``trio.current_time()`` says it; in the lines
-    it counts from the start of the run, to the microsecond. Call ``flush`` before ``file`` is
-    closed.
+    Times in lines count from the start of the run, to the microsecond, and so does every ``at_s``
+    that is handed in. Packets alone come with the time on the run's clock, which started the run
+    at ``began_s``. Call ``flush`` before ``file`` is closed.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.lines = 0
+        self.began_s = STARTS_AT_S
         self._file = file
         self._hash = hashlib.sha256()
         self._waiting: list[str] = []
@@ -62,7 +63,7 @@ class Trace:
         if packet.tcp is not None:
             tail = f',"flags":{self._flags(packet.tcp.flags)}{tail}'
         self._add(
-            f'{{"at_s":{event.at_s - STARTS_AT_S:.6f},"kind":{quoted(event.what)},'
+            f'{{"at_s":{event.at_s - self.began_s:.6f},"kind":{quoted(event.what)},'
             f'"where":{quoted(event.where)},"protocol":{self._protocols(packet.protocol)},'
             f'"source":{quoted(packet.source)},"destination":{quoted(packet.destination)},'
             f'"size_bytes":{packet.size_bytes}{tail}'
@@ -78,12 +79,12 @@ class Trace:
     def violation(self, violation: Violation) -> None:
         """Something that a check found."""
         fields = asdict(violation)
-        self.line("violation", fields.pop("at_s") + STARTS_AT_S, **fields)
+        self.line("violation", fields.pop("at_s"), **fields)
 
     def line(self, kind: str, at_s: float, **fields: Any) -> None:
         """Anything else that JSON can say; the order of ``fields`` is the order in the line."""
         rounded = {name: _rounded(value) for name, value in fields.items()}
-        head = f'{{"at_s":{at_s - STARTS_AT_S:.6f},"kind":{self._quoted(kind)}'
+        head = f'{{"at_s":{at_s:.6f},"kind":{self._quoted(kind)}'
         self._add(f"{head},{_ENCODE(rounded)[1:]}" if rounded else f"{head}}}")
 
     def flush(self) -> None:

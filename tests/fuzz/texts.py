@@ -199,6 +199,7 @@ STATUS = {
                     "state": "connected",
                     "path": "direct",
                     "endpoint": "192.0.2.1:51820",
+                    "selected": "192.0.2.1:51820",
                     "reason": "",
                     "rtt_ms": 1.5,
                     "latest_handshake_age_s": 61.0,

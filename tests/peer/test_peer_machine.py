@@ -194,6 +194,20 @@ def test_a_connected_pair_is_quiet_on_signaling(mesh: Mesh) -> None:
     assert [side.published for side in sides(mesh)] == before
 
 
+def test_it_says_whether_the_peer_acknowledged_and_what_that_cost(mesh: Mesh) -> None:
+    assert not any(side.machine.is_settled for side in sides(mesh))
+    mesh.run(30.0)
+    for side in sides(mesh):
+        statistics = side.machine.signaling_statistics
+        assert side.machine.is_settled
+        assert (statistics.sessions, statistics.messages) == (1, side.published)
+    mesh.restart(mesh.controlling)
+    assert not mesh.controlling.machine.is_settled
+    mesh.run(30.0)
+    assert all(side.machine.is_settled for side in sides(mesh))
+    assert mesh.controlled.machine.signaling_statistics.sessions == 2
+
+
 def test_garbage_from_the_peer_is_counted_and_changes_nothing(mesh: Mesh) -> None:
     mesh.run(5.0)
     mesh.controlling.machine.receive_message(b"garbage", mesh.now)

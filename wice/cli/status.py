@@ -52,7 +52,9 @@ def _peer_lines(peer: dict[str, Any]) -> Iterator[str]:
     if peer["reason"]:
         yield f"  reason: {peer['reason']}"
     if peer["endpoint"]:
-        yield f"  endpoint: {peer['endpoint']}"
+        is_elsewhere = peer["selected"] not in (None, peer["endpoint"])
+        roamed = f" (ICE selected {peer['selected']})" if is_elsewhere else ""
+        yield f"  endpoint: {peer['endpoint']}{roamed}"
     if peer["rtt_ms"] is not None:
         yield f"  round trip: {peer['rtt_ms']:.1f} ms"
     if peer["latest_handshake_age_s"] is not None:

@@ -62,17 +62,23 @@ def _peer_status(
 ) -> dict[str, Any]:
     now = trio.current_time()
     handshake_at_s = status.latest_handshake_at_s if status else None
-    stages = machine.stages
+    stages, signaling = machine.stages, machine.signaling_statistics
     return {
         "public_key": str(machine.public_key),
         "state": str(machine.state),
         "path": "direct" if machine.path is not None else None,
         "endpoint": str(status.path.remote) if status and status.path else None,
+        "selected": str(machine.path.remote) if machine.path is not None else None,
         "reason": machine.reason,
         "rtt_ms": None if machine.rtt_s is None else machine.rtt_s * 1000,
         "latest_handshake_age_s": None if handshake_at_s is None else now - handshake_at_s,
         "rx_bytes": status.rx_bytes if status else 0,
         "tx_bytes": status.tx_bytes if status else 0,
+        "signaling": {
+            "settled": machine.is_settled,
+            "sessions": signaling.sessions,
+            "messages": signaling.messages,
+        },
         "stages": {
             name: None if at_s is None else at_s - started_at_s
             for name, at_s in (

@@ -35,6 +35,7 @@ from wice.signaling.session import (
     RemoteDescribed,
     Session,
     SessionEvent,
+    SessionStatistics,
 )
 
 HANDSHAKE_WITHHELD_S = 2.0
@@ -277,6 +278,15 @@ class PeerMachine:
             return self._trouble
         theirs = self._remote_nat_mapping or MappingBehaviour.UNKNOWN
         return f"{NO_PATH_REASON}; NAT mapping here: {self._gathered.nat_mapping}, there: {theirs}"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the peer acknowledged what we last said of ourselves."""
+        return self._session.is_settled
+
+    @property
+    def signaling_statistics(self) -> SessionStatistics:
+        return self._session.statistics
 
     def poll_effect(self) -> Effect | None:
         return self._effects.popleft() if self._effects else None

@@ -142,11 +142,15 @@ class _Local:
 
 @dataclass(slots=True)
 class SessionStatistics:
-    """Messages that were well-formed and still ignored.
+    """What a relation cost so far.
 
-    over: of a remote session that is proved to be over. limited: of an unproved one, over its rate.
+    sessions: local ones made. messages: sent, repetitions too. Well-formed messages that were
+    still ignored: over, of a remote session that is proved to be over; limited, of an unproved
+    one, over its rate.
     """
 
+    sessions: int = 0
+    messages: int = 0
     over: int = 0
     limited: int = 0
 
@@ -191,6 +195,7 @@ class Session:
         self._repeat_at = now
 
         self._new_session_rate.take(now)
+        self.statistics.sessions += 1
         self._newest = _Local(random_bytes(SESSION_ID_SIZE_BYTES), generation=0)
         self._events.append(LocalSessionStarted(self._newest.id))
 
@@ -198,6 +203,11 @@ class Session:
     def session_id(self) -> bytes:
         """The newest local session."""
         return self._newest.id
+
+    @property
+    def is_settled(self) -> bool:
+        """Both sides know of one another, and the other one has our newest description."""
+        return self._newest.is_settled
 
     # What our side does
 
@@ -406,6 +416,7 @@ class Session:
 
     def _start_local_session(self) -> None:
         replaced = self._newest
+        self.statistics.sessions += 1
         if replaced.bound_to is not None:
             self._previous = replaced
         else:
@@ -431,6 +442,7 @@ class Session:
     def _transmit(self, acknowledgement: Acknowledgement | None) -> None:
         local = self._newest
         assert local.description is not None
+        self.statistics.messages += 1
         if acknowledgement == self._answer_due:
             self._answer_due = None
         self._timestamp = max(tai64n(self._wall_time()), tai64n_after(self._timestamp))
