@@ -16,9 +16,11 @@ from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sims.grid import Cell
     from sims.result import RunResult
     from sims.run import Progress
     from sims.scenario import Scenario
+    from sims.swarm import SeedResult
 
 DEFAULT_SCENARIO: Final = "swarm"
 DEFAULT_SEED: Final = 1
@@ -91,9 +93,9 @@ def sim() -> None:
 @sim.command("list")
 def list_scenarios() -> None:
     """Show the scenarios that come with wice."""
-    from sims.scenario_file import SCENARIOS
+    from sims.scenario_file import find_scenario, scenario_names
 
-    described = {path.stem: _first_comment(path) for path in sorted(SCENARIOS.glob("*.toml"))}
+    described = {name: _first_comment(find_scenario(name)) for name in scenario_names()}
     width = max(map(len, described), default=0)
     for name, description in described.items():
         click.echo(f"{name:{width}}  {description}")
@@ -199,15 +201,54 @@ def swarm(
     from sims.progress_line import ProgressLine
     from sims.run import run as run_once
     from sims.swarm import run_swarm
-    from sims.table import SwarmProgress, show_swarm
+    from sims.table import CountProgress, show_swarm
 
     loaded = _load(scenario)
     preload()
     with ProgressLine(sys.stderr) as line:
-        progress = SwarmProgress(line, seeds)
-        result = run_swarm(loaded, first_seed, seeds, jobs or processors(), run_once, progress.tell)
+        progress = CountProgress(line, seeds, "seeds")
+
+        def tell(result: "SeedResult") -> None:
+            progress.tell(is_ok=result.is_ok)
+
+        result = run_swarm(loaded, first_seed, seeds, jobs or processors(), run_once, tell)
     _write_json(json_file, result.as_json())
     show_swarm(_console(json_file), result, lambda seed: _replay_command(scenario, seed))
+    raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
+
+
+@sim.command()
+@click.option(
+    "--ip",
+    type=click.Choice(["4", "6"]),
+    default="4",
+    show_default=True,
+    help="With 6 there are firewalls instead of NATs.",
+)
+@_jobs_option
+@_json_option
+def grid(ip: str, jobs: int | None, json_file: str | None) -> None:
+    """Try every kind of NAT against every other, a process each.
+
+    Exits 0 only if every cell is as the oracle has it, which knows the NATs and no code of wice.
+    """
+    from sims.grid import kinds_of, run_grid
+    from sims.processes import preload, processors
+    from sims.progress_line import ProgressLine
+    from sims.run import run as run_once
+    from sims.table import CountProgress, show_grid
+
+    kinds = kinds_of(int(ip))
+    preload()
+    with ProgressLine(sys.stderr) as line:
+        progress = CountProgress(line, len(kinds) ** 2, "cells")
+
+        def tell(cell: "Cell") -> None:
+            progress.tell(is_ok=cell.is_as_expected)
+
+        result = run_grid(kinds, int(ip), jobs or processors(), run_once, tell)
+    _write_json(json_file, result.as_json())
+    show_grid(_console(json_file), result)
     raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
 
 

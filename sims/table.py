@@ -10,6 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from sims.grid import GridResult, grid_table
 from sims.lab.display import PlainDisplay, pair_grid
 from sims.lab.progress import Pair
 from sims.progress_line import ProgressLine, bar
@@ -146,28 +147,29 @@ def progress_text(progress: "Progress") -> str:
     )
 
 
-class SwarmProgress:
-    """A swarm while it goes on, on one line."""
+class CountProgress:
+    """Many runs while they go on, on one line. things: what is counted, as ``seeds``."""
 
-    def __init__(self, line: ProgressLine, seeds: int) -> None:
+    def __init__(self, line: ProgressLine, total: int, things: str) -> None:
         self._line = line
-        self._seeds = seeds
+        self._total = total
+        self._things = things
         self._done = 0
         self._failed = 0
         self._began_s = time.monotonic()
         self._show()
 
-    def tell(self, result: SeedResult) -> None:
+    def tell(self, *, is_ok: bool) -> None:
         """One more is finished."""
         self._done += 1
-        self._failed += not result.is_ok
+        self._failed += not is_ok
         self._show()
 
     def _show(self) -> None:
         real_s = time.monotonic() - self._began_s
-        text = f"{bar(self._done, self._seeds)} {self._done} of {self._seeds} seeds"
+        text = f"{bar(self._done, self._total)} {self._done} of {self._total} {self._things}"
         if self._done:
-            left_s = real_s / self._done * (self._seeds - self._done)
+            left_s = real_s / self._done * (self._total - self._done)
             text += f", {self._failed} failed, {60 * self._done / real_s:.0f} a minute"
             text += f", {left_s:.0f} s left"
         self._line.show(text, real_s)
@@ -203,3 +205,18 @@ def _first_failure(result: SeedResult) -> str:
     more = result.violations_count - 1
     text = violation_line(result.violations[0]).strip()
     return f"{text}; and {more} more" if more else text
+
+
+def show_grid(console: Console, grid: GridResult) -> None:
+    """The report of a grid: every cell, and those that are not as the oracle has them."""
+    say = PlainDisplay(console).say
+    say("seconds to the first ping both ways, the first home on top; none where both sides say")
+    say("that there is no direct path, ! where the oracle has it otherwise")
+    console.print(grid_table(grid.kinds, grid.cells))
+    for cell in grid.disagreeing:
+        say(str(cell))
+    total = len(grid.kinds) ** 2
+    interrupted = "" if grid.is_complete else f" (interrupted; there were to be {total})"
+    say(f"{len(grid.cells)} cells in {grid.real_s:.1f} s, {grid.cpu_s:.1f} s of CPU{interrupted}")
+    agreeing = len(grid.cells) - len(grid.disagreeing)
+    say(f"{agreeing} of {len(grid.cells)} cells are as the oracle has them")

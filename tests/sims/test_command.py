@@ -14,7 +14,7 @@ from sims import processes
 from sims.command import sim
 from sims.result import RunResult
 from sims.scenario import Scenario
-from tests.sims.results import a_result, a_scenario, a_violation
+from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 from wice.errors import ConfigError
 
 FakeRun = Callable[..., RunResult]
@@ -55,6 +55,9 @@ class World:
             )
         return self.result(scenario, seed)
 
+    def scenario_names(self) -> tuple[str, ...]:
+        return ("homes", "swarm")
+
     def find_scenario(self, name: str) -> Path:
         if name not in ("homes", "swarm"):
             raise ConfigError(name, "is no scenario", "see `wice sim list`")
@@ -71,7 +74,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     runner.run = world.run  # type: ignore[attr-defined]
     loader.find_scenario = world.find_scenario  # type: ignore[attr-defined]
     loader.load_scenario = world.load_scenario  # type: ignore[attr-defined]
-    loader.SCENARIOS = tmp_path  # type: ignore[attr-defined]
+    loader.scenario_names = world.scenario_names  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sims.run", runner)
     monkeypatch.setitem(sys.modules, "sims.scenario_file", loader)
     monkeypatch.setattr(processes, "preload", lambda: None)
@@ -136,10 +139,9 @@ def test_an_unknown_scenario_is_a_config_error(world: World, verb: tuple[str, ..
 
 
 def test_the_list_has_names_and_first_comments(world: World, tmp_path: Path) -> None:
-    (tmp_path / "roaming.toml").write_text("# A phone walks out.\n# More.\n[scenario]\n")
-    (tmp_path / "cgnat.toml").write_text("[scenario]\n# Two homes.\n")
-    done = invoke("list")
-    assert done.stdout == "cgnat    Two homes.\nroaming  A phone walks out.\n"
+    (tmp_path / "homes.toml").write_text("# Two homes.\n# More.\n[scenario]\n")
+    (tmp_path / "swarm.toml").write_text("[scenario]\n")
+    assert invoke("list").stdout == "homes  Two homes.\nswarm  \n"
 
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -254,10 +256,10 @@ def test_a_good_swarm_needs_no_name(world: World) -> None:
 def test_an_interrupted_swarm_leaves_what_is_finished(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tell(self: object, result: object) -> None:
+    def tell(self: object, *, is_ok: bool) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sims.table.SwarmProgress.tell", tell)
+    monkeypatch.setattr("sims.table.CountProgress.tell", tell)
     file = tmp_path / "swarm.json"
     done = invoke("swarm", "--seeds", "9", "--jobs", "1", "--json", str(file))
     assert done.exit_code == 130
@@ -273,3 +275,16 @@ def test_ctrl_c_before_anything_is_known(world: World, monkeypatch: pytest.Monke
     done = invoke("run", "homes")
     assert done.exit_code == 130
     assert done.stderr == ""
+
+
+def test_a_grid_compares_every_pair(world: World, tmp_path: Path) -> None:
+    world.result = lambda scenario, seed: a_result(
+        scenario, seed, pairs=(a_pair("alice", "bob"), a_pair("bob", "alice"))
+    )
+    file = tmp_path / "grid.json"
+    done = invoke("grid", "--ip", "6", "--jobs", "2", "--json", str(file))
+    report = json.loads(file.read_text())
+    assert len(report["pairs"]) == 9
+    # Where UDP is blocked, the oracle does not believe that anything is direct.
+    assert done.exit_code == 1
+    assert "4 of 9 cells are as the oracle has them" in done.stdout

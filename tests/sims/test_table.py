@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from sims.grid import DIRECT, NO_PATH, Cell, GridResult
 from sims.progress_line import LINE_INTERVAL_S, REDRAW_INTERVAL_S, ProgressLine, bar
 from sims.result import RunResult
 from sims.swarm import SeedResult, SwarmResult
-from sims.table import LINES_MAX, SwarmProgress, is_as_expected, show_result, show_swarm
+from sims.table import LINES_MAX, CountProgress, is_as_expected, show_grid, show_result, show_swarm
 from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 
 
@@ -111,6 +112,30 @@ def test_what_is_expected_of_a_pair() -> None:
     assert not is_as_expected(a_pair("a", "b", first_ping_s=None))
 
 
+def test_a_grid_shows_every_cell_and_those_that_are_wrong() -> None:
+    grid = GridResult(
+        ip_version=4,
+        kinds=("none", "symmetric"),
+        first_seed=1,
+        is_complete=False,
+        real_s=2.0,
+        cpu_s=3.0,
+        cells=(
+            Cell(("none", "none"), DIRECT, DIRECT, "", 1.25),
+            Cell(("none", "symmetric"), DIRECT, NO_PATH, "why", 9.0),
+        ),
+    )
+    console = Console(width=80)
+    with console.capture() as capture:
+        show_grid(console, grid)
+    lines = capture.get().splitlines()
+    assert row(lines, "none", "1.2")
+    assert row(lines, "symmetric", "none!")
+    assert "none - symmetric: no direct path (why) after 9.0 s, expected: direct" in lines
+    assert lines[-2] == "2 cells in 2.0 s, 3.0 s of CPU (interrupted; there were to be 4)"
+    assert lines[-1] == "1 of 2 cells are as the oracle has them"
+
+
 def swarm_text(result: SwarmResult) -> str:
     console = Console(width=80)
     with console.capture() as capture:
@@ -194,6 +219,9 @@ def test_the_bar_of_a_swarm() -> None:
     assert bar(1, 4) == f"[{'#' * 6}{'·' * 18}]"
     assert bar(4, 4) == f"[{'#' * 24}]"
     terminal = Terminal()
-    progress = SwarmProgress(ProgressLine(terminal), 4)
+    line = ProgressLine(terminal)
+    progress = CountProgress(line, 4, "seeds")
     assert "0 of 4 seeds" in terminal.getvalue()
-    progress.tell(SeedResult(seed=1, checks={}))
+    line._next_at_s = 0.0
+    progress.tell(is_ok=False)
+    assert "1 of 4 seeds, 1 failed" in terminal.getvalue()
