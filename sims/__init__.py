@@ -1,1 +1,55 @@
-"""Whole meshes on one machine: the namespace lab, later the simulator."""
+"""Whole meshes on one machine: the namespace lab and the simulator.
+
+What a scenario is made of is here; it is plain data, and importing it imports nothing else.
+"""
+
+from sims.faults import (
+    AddressChange,
+    Corrupt,
+    Crash,
+    Degrade,
+    Fault,
+    LinkDown,
+    Move,
+    NatReboot,
+    Partition,
+    ReplayEnvelopes,
+    ReplayPackets,
+    Sleep,
+    Stop,
+)
+from sims.link import BurstLoss, LineModel, LinkModel
+from sims.nat import NAT_KINDS, Filtering, Firewall, Mapping, NatModel, PortAssignment
+from sims.presets import LINE_PRESETS
+from sims.scenario import Churn, Expectation, Machine, Scenario, Site
+
+__all__ = [
+    "LINE_PRESETS",
+    "NAT_KINDS",
+    "AddressChange",
+    "BurstLoss",
+    "Churn",
+    "Corrupt",
+    "Crash",
+    "Degrade",
+    "Expectation",
+    "Fault",
+    "Filtering",
+    "Firewall",
+    "LineModel",
+    "LinkDown",
+    "LinkModel",
+    "Machine",
+    "Mapping",
+    "Move",
+    "NatModel",
+    "NatReboot",
+    "Partition",
+    "PortAssignment",
+    "ReplayEnvelopes",
+    "ReplayPackets",
+    "Scenario",
+    "Site",
+    "Sleep",
+    "Stop",
+]
