@@ -31,12 +31,16 @@ class TcpFlags(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class TcpHeader:
-    """sequence, acknowledgement: bytes of a stream, counted from 0 and never wrapping."""
+    """sequence, acknowledgement: bytes of a stream, counted from 0 and never wrapping.
+
+    mss_bytes: the option of a SYN (RFC 9293 section 3.7.1), else 0.
+    """
 
     flags: TcpFlags
     sequence: int
     acknowledgement: int
     window_bytes: int
+    mss_bytes: int = 0
 
 
 @dataclass(slots=True)

@@ -1,0 +1,542 @@
+"""One TCP connection without I/O (RFC 9293): segments and calls in, segments and wake-ups out."""
+
+import errno
+import math
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from sims.clock import Timer
+from sims.packet import Packet, TcpFlags, TcpHeader
+from sims.packet import Protocol as IpProtocol
+from sims.tcp_receive import FIRST_SEQUENCE, ReceiveBuffer
+from sims.tcp_timing import CongestionWindow, RetransmissionTimeout
+from wice.datagram import Endpoint
+
+BUFFER_SIZE_BYTES: Final = 128 << 10
+"""What a connection keeps each way by default, before it holds the writer back."""
+DELAYED_ACK_S: Final = 0.04
+"""Linux's TCP_DELACK_MIN; RFC 1122 section 4.2.3.2 allows half a second."""
+SYN_RETRIES_MAX: Final = 6
+"""Linux's tcp_syn_retries: 1 + 2 + 4 + … + 64 s, 127 s in all."""
+SYN_ACK_RETRIES_MAX: Final = 5
+"""Linux's tcp_synack_retries."""
+RETRIES_MAX: Final = 15
+"""Linux's tcp_retries2: some 15 minutes."""
+ORPHAN_RETRIES_MAX: Final = 8
+"""Linux's tcp_orphan_retries, for connections that nobody holds any more."""
+FIN_WAIT_2_S: Final = 60.0
+"""Linux's tcp_fin_timeout: what an orphan waits for the other side to end."""
+TIME_WAIT_S: Final = 2.0
+"""Short, for it only has to answer the other side's last retransmissions."""
+BLACK_HOLE_RETRIES: Final = 2
+"""Timeouts of one segment until smaller ones are tried (RFC 4821 section 7.7)."""
+BLACK_HOLE_MSS_BYTES: Final = 1_000
+TIMER_TICK_S: Final = 0.001
+"""Timeouts are rounded up to it, so that more of a run falls into one instant."""
+
+_FIN, _SYN, _RST, _ACK = 1, 2, 4, 16  # plain numbers: testing an IntFlag is slow
+_ACK_FLAGS: Final = TcpFlags.ACK
+_SYN_FLAGS: Final = TcpFlags.SYN
+_SYN_ACK_FLAGS: Final = TcpFlags.SYN | TcpFlags.ACK
+_FIN_ACK_FLAGS: Final = TcpFlags.FIN | TcpFlags.ACK
+_RST_FLAGS: Final = TcpFlags.RST
+_RST_ACK_FLAGS: Final = TcpFlags.RST | TcpFlags.ACK
+
+
+class Phase(Enum):
+    """RFC 9293's states, where OPEN is all those from ESTABLISHED to LAST-ACK."""
+
+    SYN_SENT = auto()
+    SYN_RECEIVED = auto()
+    OPEN = auto()
+    TIME_WAIT = auto()
+    CLOSED = auto()
+
+
+class TcpStack(Protocol):
+    """What a connection asks of its host."""
+
+    @property
+    def now_s(self) -> float: ...
+
+    def call_at(self, at_s: float, callback: Callable[[], None]) -> Timer: ...
+
+    def call_when_awake(self, callback: Callable[[], None]) -> bool:
+        """False when the host is awake; else ``callback`` will be called when it is again."""
+        ...
+
+    def send(self, packet: Packet) -> None: ...
+
+    def forget(self, connection: "TcpConnection") -> None: ...
+
+
+def _nothing() -> None:
+    pass
+
+
+class TcpConnection:
+    """Made by ``connect`` or ``accept``.
+
+    error: an errno once it failed. on_open, on_readable, on_writable: called when something may
+    have changed; on_writable also when connecting ended, on_readable at the stream's end.
+    """
+
+    def __init__(
+        self,
+        stack: TcpStack,
+        local: Endpoint,
+        remote: Endpoint,
+        *,
+        mss_bytes: int,
+        receive_buffer_bytes: int = BUFFER_SIZE_BYTES,
+        send_buffer_bytes: int = BUFFER_SIZE_BYTES,
+    ) -> None:
+        self.local = local
+        self.remote = remote
+        self.phase = Phase.CLOSED
+        self.error: int | None = None
+        self.is_orphan = False
+        self.on_open: Callable[[], None] = _nothing
+        self.on_readable: Callable[[], None] = _nothing
+        self.on_writable: Callable[[], None] = _nothing
+        self._stack = stack
+        self._mss_bytes = mss_bytes
+        self._incoming = ReceiveBuffer(receive_buffer_bytes)
+        self._send_buffer_bytes = send_buffer_bytes
+        self._outgoing = bytearray()
+        """All that is not acknowledged, from ``_base`` on."""
+        self._base = FIRST_SEQUENCE
+        self._unacknowledged = 0
+        self._next = 0
+        self._sent = 0
+        """The highest that was ever sent; ``_next`` goes back when all must be sent again."""
+        self._edge = 0
+        """Up to where the other side takes bytes."""
+        self._is_ending = False
+        """Our FIN follows what is in ``_outgoing``."""
+        self._is_ended = False
+        """Our FIN was acknowledged."""
+        self._has_ended_first = False
+        self._rto = RetransmissionTimeout()
+        self._congestion = CongestionWindow(mss_bytes)
+        self._retries = 0
+        self._timed: int | None = None
+        self._timed_since_s = 0.0
+        self._due_s = math.inf
+        self._timer: Timer | None = None
+        self._ack_timer: Timer | None = None
+        self._unanswered_bytes = 0
+
+    # What the socket calls
+
+    def connect(self) -> None:
+        self.phase = Phase.SYN_SENT
+        self._send_syn()
+
+    def accept(self, syn: TcpHeader) -> None:
+        """Answer the SYN of a connection that nobody knew."""
+        self.phase = Phase.SYN_RECEIVED
+        self._start(syn)
+        self._send_syn()
+
+    @property
+    def can_read(self) -> bool:
+        """Whether ``read`` has bytes, or the end, or an error to tell."""
+        incoming = self._incoming
+        return bool(incoming.ready_bytes) or incoming.is_over or self.phase is Phase.CLOSED
+
+    @property
+    def room_bytes(self) -> int:
+        return max(0, self._send_buffer_bytes - len(self._outgoing))
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether there is so much room that it is worth waking a writer."""
+        return self.phase is Phase.CLOSED or self.room_bytes * 3 >= self._send_buffer_bytes
+
+    @property
+    def is_ending(self) -> bool:
+        return self._is_ending
+
+    def read(self, size_max_bytes: int) -> bytes:
+        """Empty when nothing is there, which is the end where ``can_read``."""
+        data = self._incoming.read(size_max_bytes)
+        if self._incoming.should_announce_room() and self.phase is Phase.OPEN:
+            self._send_ack()
+        return data
+
+    def write(self, data: bytes | memoryview) -> int:
+        """How many bytes were taken; not after ``end``."""
+        assert not self._is_ending
+        taken = data[: self.room_bytes]
+        self._outgoing += taken
+        self._push()
+        return len(taken)
+
+    def end(self) -> None:
+        """No more will be written: half-close."""
+        if not self._is_ending and self.phase is not Phase.CLOSED:
+            self._is_ending = True
+            self._has_ended_first = not self._incoming.is_over
+            self._push()
+
+    def close(self) -> None:
+        """Nobody reads or writes any more; what was written is still sent (RFC 2525 2.17)."""
+        self.is_orphan = True
+        if self.phase is Phase.SYN_SENT:
+            self._finish()
+        elif self.phase is Phase.SYN_RECEIVED or self._incoming.ready_bytes:
+            self.abort()
+        elif self.phase is Phase.OPEN:
+            self.end()
+            self._wait_as_orphan()
+
+    def abort(self) -> None:
+        if self.phase is not Phase.CLOSED:
+            self._transmit(_RST_ACK_FLAGS, self._sent)
+            self._finish()
+
+    def vanish(self) -> None:
+        """The host crashed: nobody is told."""
+        self.phase = Phase.CLOSED
+        self._stop_timers()
+
+    # Segments
+
+    def receive(self, header: TcpHeader, payload: bytes) -> None:
+        flags = int(header.flags)
+        if self.phase is Phase.SYN_SENT:
+            self._receive_in_syn_sent(header, flags)
+            return
+        if flags & _RST:
+            self._receive_reset(header)
+            return
+        if flags & _SYN:
+            self._receive_syn(header, flags)
+            return
+        if not flags & _ACK:
+            return
+        if self.phase is Phase.SYN_RECEIVED:
+            if header.acknowledgement != FIRST_SEQUENCE:
+                self._send_reset(header.acknowledgement)
+                return
+            self._open(header)
+        size = len(payload) + (flags & _FIN)
+        if not self._take_acknowledgement(header, size):
+            return
+        if size:
+            self._take_stream(header, payload, is_last=bool(flags & _FIN))
+        if self._is_ended and self._incoming.is_over:
+            self._end_both()
+
+    def _receive_in_syn_sent(self, header: TcpHeader, flags: int) -> None:
+        if flags & _ACK and header.acknowledgement != FIRST_SEQUENCE:
+            # Of a connection that we had before a crash: let the other side drop it.
+            if not flags & _RST:
+                self._send_reset(header.acknowledgement)
+        elif flags & _RST:
+            if flags & _ACK:
+                self._fail(errno.ECONNREFUSED)
+        elif flags & _SYN:
+            self._start(header)
+            if flags & _ACK:
+                self._open(header)
+                self._send_ack()
+            else:  # both sides open at once
+                self.phase = Phase.SYN_RECEIVED
+                self._send_syn()
+
+    def _receive_reset(self, header: TcpHeader) -> None:
+        """RFC 5961 section 3.2: only the exact next sequence is believed at once."""
+        if header.sequence == self._incoming.next:
+            if self.phase is Phase.TIME_WAIT or (self._is_ended and self._incoming.is_over):
+                self._finish()
+            else:
+                self._fail(errno.EPIPE if self._incoming.is_over else errno.ECONNRESET)
+        elif not self._incoming.is_outside(header.sequence):
+            self._send_ack()
+
+    def _receive_syn(self, header: TcpHeader, flags: int) -> None:
+        is_of_this = header.sequence == 0
+        if self.phase is not Phase.SYN_RECEIVED or not is_of_this:
+            self._send_ack()  # RFC 5961 section 4.2
+        elif flags & _ACK and header.acknowledgement == FIRST_SEQUENCE:
+            self._open(header)
+            self._send_ack()
+        else:
+            self._transmit(_SYN_ACK_FLAGS, 0)
+
+    def _start(self, syn: TcpHeader) -> None:
+        self._incoming.start()
+        if syn.mss_bytes:
+            self._mss_bytes = min(self._mss_bytes, syn.mss_bytes)
+            self._congestion = CongestionWindow(self._mss_bytes)
+
+    def _open(self, header: TcpHeader) -> None:
+        self.phase = Phase.OPEN
+        self._retries = 0
+        if self._timed is not None:
+            self._rto.sample(self._stack.now_s - self._timed_since_s)
+            self._timed = None
+        self._rto.progress()
+        self._unacknowledged = self._next = self._sent = FIRST_SEQUENCE
+        self._edge = header.acknowledgement + header.window_bytes
+        self._stop_timer()
+        self.on_open()
+        self.on_writable()
+        self._push()
+
+    # Acknowledgements of what we sent
+
+    def _take_acknowledgement(self, header: TcpHeader, size: int) -> bool:
+        """False when the segment acknowledges what was never sent."""
+        acknowledgement = header.acknowledgement
+        if acknowledgement > self._sent:
+            self._send_ack()
+            return False
+        edge = acknowledgement + header.window_bytes
+        has_more_room = edge > self._edge
+        if has_more_room:
+            # A receiver never takes back what it offered, so the furthest is the newest.
+            self._edge = edge
+            if self._next == self._unacknowledged:
+                self._stop_timer()  # no more probes
+                self._rto.progress()
+        if acknowledgement > self._unacknowledged:
+            self._progress(acknowledgement)
+        elif self._next == self._unacknowledged:
+            if not self.is_orphan:
+                self._retries = 0  # the answer to a probe of a closed window
+        elif acknowledgement == self._unacknowledged and not size and not has_more_room:
+            flight_bytes = self._sent - self._unacknowledged
+            if self._congestion.take_duplicate(flight_bytes, self._sent):
+                self._retransmit_first()
+        if has_more_room or self._next < self._end_of_outgoing():
+            self._push()
+        return True
+
+    def _progress(self, acknowledgement: int) -> None:
+        acknowledged_bytes = acknowledgement - self._unacknowledged
+        end = self._base + len(self._outgoing)
+        kept_from = min(acknowledgement, end)
+        del self._outgoing[: kept_from - self._base]
+        self._base = kept_from
+        self._is_ended = self._is_ending and acknowledgement > end
+        self._unacknowledged = acknowledgement
+        self._next = max(self._next, acknowledgement)
+        self._retries = 0
+        self._rto.progress()
+        if self._timed is not None and acknowledgement >= self._timed:
+            self._rto.sample(self._stack.now_s - self._timed_since_s)
+            self._timed = None
+        if self._congestion.take_progress(acknowledgement, acknowledged_bytes):
+            self._retransmit_first()
+        if acknowledgement >= self._sent:
+            self._stop_timer()
+            if self.is_orphan:
+                self._wait_as_orphan()
+        else:
+            self._expect_within(self._rto.wait_s)
+        if self.is_writable:
+            self.on_writable()
+
+    # The other side's stream
+
+    def _take_stream(self, header: TcpHeader, payload: bytes, *, is_last: bool) -> None:
+        incoming = self._incoming
+        had_gap = incoming.has_gap
+        if not incoming.take(header.sequence, payload, is_last=is_last):
+            self._send_ack()
+            return
+        if self.is_orphan and payload:
+            self.abort()
+            return
+        self._unanswered_bytes += len(payload)
+        # On Linux too, a gap or its end, the stream's end and every second segment go at once.
+        if had_gap or incoming.is_over or self._unanswered_bytes >= 2 * self._mss_bytes:
+            self._send_ack()
+        elif self._ack_timer is None:
+            due_s = self._stack.now_s + DELAYED_ACK_S
+            self._ack_timer = self._stack.call_at(due_s, self._send_delayed_ack)
+        self.on_readable()
+
+    def _send_delayed_ack(self) -> None:
+        self._ack_timer = None
+        if self.phase is not Phase.CLOSED and not self._stack.call_when_awake(self._send_ack):
+            self._send_ack()
+
+    # Sending
+
+    def _end_of_outgoing(self) -> int:
+        """The sequence after all that there is to send, the FIN included."""
+        return self._base + len(self._outgoing) + self._is_ending
+
+    def _push(self) -> None:
+        """Send what the windows allow, in as few segments as it takes."""
+        if self.phase is not Phase.OPEN:
+            return
+        end = self._base + len(self._outgoing)
+        limit = min(self._edge, self._unacknowledged + self._congestion.size_bytes)
+        while self._next < end:
+            size = min(self._mss_bytes, end - self._next)
+            if self._next + size > limit:
+                # A small piece of what waits: rather later, with more (RFC 9293 3.8.6.2.1).
+                if self._next > self._unacknowledged or limit <= self._next:
+                    break
+                size = limit - self._next
+            self._send_stream(self._next, size)
+        if self._is_ending and self._next == end:
+            self._send_stream(end, 0)
+        waits_for_ack = self._next > self._unacknowledged or self._next < end
+        if waits_for_ack and self._due_s == math.inf:
+            self._expect_within(self._rto.wait_s)
+
+    def _send_stream(self, sequence: int, size: int) -> None:
+        """Send ``size`` bytes from ``sequence`` on, with the FIN when they are the last."""
+        start = sequence - self._base
+        payload = bytes(self._outgoing[start : start + size])
+        is_last = self._is_ending and start + size == len(self._outgoing)
+        after = sequence + size + is_last
+        if after > self._sent:
+            if self._timed is None and sequence >= self._sent:
+                self._timed = after
+                self._timed_since_s = self._stack.now_s
+            self._sent = after
+        self._next = max(self._next, after)
+        self._transmit(_FIN_ACK_FLAGS if is_last else _ACK_FLAGS, sequence, payload)
+
+    def _retransmit_first(self) -> None:
+        self._timed = None
+        waiting_bytes = self._base + len(self._outgoing) - self._unacknowledged
+        self._send_stream(self._unacknowledged, min(self._mss_bytes, waiting_bytes))
+
+    def _send_syn(self) -> None:
+        is_answer = self.phase is Phase.SYN_RECEIVED
+        self._timed = FIRST_SEQUENCE if not self._retries else None
+        self._timed_since_s = self._stack.now_s
+        self._next = self._sent = FIRST_SEQUENCE
+        self._transmit(_SYN_ACK_FLAGS if is_answer else _SYN_FLAGS, 0)
+        self._expect_within(self._rto.wait_s)
+
+    def _send_ack(self) -> None:
+        if self.phase is not Phase.CLOSED:
+            self._transmit(_ACK_FLAGS, self._sent)
+
+    def _send_reset(self, sequence: int) -> None:
+        header = TcpHeader(_RST_FLAGS, sequence, 0, 0)
+        self._stack.send(Packet(IpProtocol.TCP, self.local, self.remote, b"", header))
+
+    def _transmit(self, flags: TcpFlags, sequence: int, payload: bytes = b"") -> None:
+        self._unanswered_bytes = 0
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
+        incoming = self._incoming
+        mss_bytes = self._mss_bytes
+        window_bytes = incoming.advertise(mss_bytes)
+        if sequence == 0:
+            header = TcpHeader(flags, 0, incoming.next, window_bytes, mss_bytes)
+        else:
+            header = TcpHeader(flags, sequence, incoming.next, window_bytes)
+        self._stack.send(Packet(IpProtocol.TCP, self.local, self.remote, payload, header))
+
+    # Time
+
+    def _expect_within(self, wait_s: float) -> None:
+        """Let ``_time_out`` be called then; an earlier timer is left and set on when it fires."""
+        due_s = math.ceil((self._stack.now_s + wait_s) / TIMER_TICK_S) * TIMER_TICK_S
+        self._due_s = due_s
+        if self._timer is not None:
+            if self._timer.at_s <= due_s:
+                return
+            self._timer.cancel()
+        self._timer = self._stack.call_at(due_s, self._fire)
+
+    def _stop_timer(self) -> None:
+        self._due_s = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stop_timers(self) -> None:
+        self._stop_timer()
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._due_s == math.inf or self._stack.call_when_awake(self._fire):
+            return
+        if self._stack.now_s < self._due_s:
+            self._timer = self._stack.call_at(self._due_s, self._fire)
+            return
+        self._due_s = math.inf
+        self._time_out()
+
+    def _time_out(self) -> None:
+        if self.phase is Phase.TIME_WAIT or (self.is_orphan and self._is_ended):
+            self._finish()
+            return
+        if self._retries >= self._retries_max():
+            self._fail(errno.ETIMEDOUT)
+            return
+        self._retries += 1
+        self._rto.back_off()
+        if self.phase is not Phase.OPEN:
+            self._send_syn()
+        elif self._next == self._unacknowledged:
+            self._send_probe()
+        else:
+            self._send_all_again()
+
+    def _retries_max(self) -> int:
+        if self.phase is Phase.SYN_SENT:
+            return SYN_RETRIES_MAX
+        if self.phase is Phase.SYN_RECEIVED:
+            return SYN_ACK_RETRIES_MAX
+        return ORPHAN_RETRIES_MAX if self.is_orphan else RETRIES_MAX
+
+    def _send_probe(self) -> None:
+        """One byte beyond the window, so that the other side says whether it opened."""
+        self._timed = None
+        payload = bytes(self._outgoing[:1])
+        self._sent = max(self._sent, self._unacknowledged + 1)
+        self._transmit(_ACK_FLAGS, self._unacknowledged, payload)
+        self._expect_within(self._rto.wait_s)
+
+    def _send_all_again(self) -> None:
+        self._timed = None
+        self._congestion.take_timeout(self._sent - self._unacknowledged)
+        if self._retries == BLACK_HOLE_RETRIES and self._mss_bytes > BLACK_HOLE_MSS_BYTES:
+            self._mss_bytes = self._congestion.mss_bytes = BLACK_HOLE_MSS_BYTES
+        self._next = self._unacknowledged
+        self._push()
+
+    # The end
+
+    def _end_both(self) -> None:
+        if self.phase is Phase.OPEN:
+            if not self._has_ended_first:
+                self._finish()
+                return
+            self.phase = Phase.TIME_WAIT
+        if self.phase is Phase.TIME_WAIT:
+            self._expect_within(TIME_WAIT_S)
+
+    def _wait_as_orphan(self) -> None:
+        if self._is_ended and self.phase is Phase.OPEN:
+            self._expect_within(FIN_WAIT_2_S)
+
+    def _fail(self, error: int) -> None:
+        self.error = error
+        self._finish()
+
+    def _finish(self) -> None:
+        self.phase = Phase.CLOSED
+        self._stop_timers()
+        self._outgoing.clear()
+        self._stack.forget(self)
+        self.on_readable()
+        self.on_writable()
