@@ -16,7 +16,7 @@ from sims.scenario_check import check_run, find_mistake
 from sims.site_tables import SiteReader
 from sims.toml_lines import TomlLines
 from wice.errors import ConfigError
-from wice.section import place_text, suggest
+from wice.section import Place, place_text, suggest
 
 SCENARIO_SIZE_MAX_BYTES: Final = 1_024 * 1_024
 
@@ -60,7 +60,7 @@ def find_scenario(name_or_path: str) -> Path:
     if name_or_path in names:
         return SCENARIOS / f"{name_or_path}.toml"
     path = Path(name_or_path)
-    if path.suffix == ".toml" or len(path.parts) > 1:
+    if path.suffix == ".toml" or "/" in name_or_path:
         return path
     raise ConfigError(
         f"scenario {name_or_path}",
@@ -101,14 +101,18 @@ def parse_scenario(text: str, path: Path) -> Scenario:
     origins = Origins()
     try:
         scenario = _read(table, path.stem, origins)
+    except Mistake as mistake:
+        raise _config_error(mistake, mistake.place, text, path) from None
+    try:
         find_mistake(scenario)
     except Mistake as mistake:
-        place = origins.of(mistake.place)
-        line = TomlLines(text).line_of(place)
-        raise ConfigError(
-            f"{path}:{line}: {place_text(place)}", mistake.why, mistake.hint
-        ) from None
+        raise _config_error(mistake, origins.of(mistake.place), text, path) from None
     return scenario
+
+
+def _config_error(mistake: Mistake, place: Place, text: str, path: Path) -> ConfigError:
+    line = TomlLines(text).line_of(place)
+    return ConfigError(f"{path}:{line}: {place_text(place)}", mistake.why, mistake.hint)
 
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:

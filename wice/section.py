@@ -9,6 +9,9 @@ import msgspec
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
+SUGGESTIONS_MAX = 20
+"""Names that a remedy lists."""
+
 Place = tuple[str | int, ...]
 """Keys and indexes that lead to a value."""
 
@@ -22,7 +25,10 @@ def place_text(place: Place) -> str:
 def suggest(name: str, known: Sequence[str], what: str) -> str:
     """The remedy for a name that is none of ``known``, which are ``what``."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known {what}: {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]}?"
+    shown = ", ".join(known[:SUGGESTIONS_MAX])
+    return f"known {what}: {shown}" + (", …" if len(known) > SUGGESTIONS_MAX else "")
 
 
 def convert_section(
