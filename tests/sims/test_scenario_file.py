@@ -447,7 +447,7 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[Place, int]]:
         here = text.count("\n") + 1
         if is_element:
             place = (name, elements.get(name, 0))
-            elements[name] = place[1] + 1  # type: ignore[operator]
+            elements[name] = place[1] + 1
         lines[place] = here
         text += f"[[ {name} ]]\n" if is_element else f"[{name}] # comment\n"
         for key in draw(st.lists(KEYS, max_size=4, unique=True)):
