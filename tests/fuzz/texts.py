@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from p2p.section import NodeAddress, Section, TcpAddress, check_peer_id, peer_id_text
+from sims.scenario_file import find_scenario, load_scenario
 from tests.fuzz.mutation import TEXT, VALUES
 from tests.fuzz.target import Case, Target
 from wice.cli.commands import _control_socket
@@ -140,6 +141,34 @@ announce = ["/ip4/203.0.113.10/tcp/4001"]
 secret_file = "secret"
 """
     return Case([text.encode()], read)
+
+
+def scenario_file(directory: Path) -> Case:
+    path = directory / "story.toml"
+
+    def load(data: bytes) -> None:
+        path.write_bytes(data)
+        load_scenario(path)
+
+    names = ("swarm", "cgnat", "lossy-satellite", "roaming-phone")
+    return Case([find_scenario(name).read_bytes() for name in names], load)
+
+
+SCENARIO_TOKENS = (
+    b"= inf\n",
+    b"= 1e308\n",
+    b"count = 1000\n",
+    b'behind = "home"\n',
+    b'target = ["home", "home"]\n',
+    b'up = "none"\n',
+    b"latencies_ms = [1, 2]\n",
+    b"\n[[faults]]\n",
+    b"\n[sites.x]\n",
+    b'"""\n',
+    b"'''",
+    b"{ ",
+    b"#",
+)
 
 
 REQUESTS = (encode_line({"verb": "status"}), encode_line({"verb": "events", "since": 1}))
@@ -293,6 +322,20 @@ TARGETS = (
     ),
     Target(
         "configuration file", configuration, errors=(ConfigError,), changes=TEXT, tokens=TOML_TOKENS
+    ),
+    Target(
+        "scenario file, other values",
+        scenario_file,
+        errors=(ConfigError,),
+        changes=VALUES,
+        tokens=(*TOML_TOKENS, *SCENARIO_TOKENS),
+    ),
+    Target(
+        "scenario file",
+        scenario_file,
+        errors=(ConfigError,),
+        changes=TEXT,
+        tokens=(*TOML_TOKENS, *SCENARIO_TOKENS),
     ),
     Target("overlay section", section, errors=(ConfigError,), changes=TEXT, tokens=TOML_TOKENS),
     Target("control socket, request", control_request, changes=TEXT, tokens=JSON_TOKENS),
