@@ -1,0 +1,38 @@
+"""What checks found, and how often they looked."""
+
+from collections import Counter
+from typing import Final
+
+from sims.result import Violation
+from sims.world import World
+
+VIOLATIONS_MAX: Final = 200
+"""Violations kept of a run."""
+
+VIOLATIONS_OF_SUBJECT_MAX: Final = 3
+"""Violations kept of one check about one subject: further ones say nothing new."""
+
+
+class Findings:
+    """Every check reports here. looked: by a check's name, how often it had something to judge."""
+
+    def __init__(self, world: World) -> None:
+        self.violations: list[Violation] = []
+        self.looked: Counter[str] = Counter()
+        self._world = world
+        self._of_subject: Counter[tuple[str, str]] = Counter()
+
+    def violation(self, check: str, subject: str, detail: str) -> None:
+        """What was seen of ``subject`` now, and what should have been."""
+        self._of_subject[check, subject] += 1
+        is_new = self._of_subject[check, subject] <= VIOLATIONS_OF_SUBJECT_MAX
+        if is_new and len(self.violations) < VIOLATIONS_MAX:
+            at_s = round(self._world.now_s, 6)
+            self.violations.append(
+                Violation(at_s=at_s, check=check, subject=subject, detail=detail)
+            )
+
+
+def pair_name(source: str, destination: str) -> str:
+    """A pair in a violation."""
+    return f"{source} to {destination}"

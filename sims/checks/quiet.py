@@ -1,0 +1,161 @@
+"""When nothing is wrong with the network between machines, by the faults that were planned."""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
+
+from sims.faults import (
+    AddressChange,
+    Corrupt,
+    Crash,
+    Degrade,
+    Fault,
+    LinkDown,
+    Move,
+    NatReboot,
+    Partition,
+    ReplayEnvelopes,
+    ReplayPackets,
+    Sleep,
+    Stop,
+)
+from sims.scenario import Scenario
+from sims.world import World
+
+_OF_A_MACHINE: Final = Crash | Stop | Sleep | Move
+_OF_A_SITE: Final = AddressChange | NatReboot | LinkDown | Degrade | Corrupt
+
+
+class Span(NamedTuple):
+    """Virtual seconds; ``ends_s`` may be infinite."""
+
+    begins_s: float
+    ends_s: float
+
+
+class Quiet:
+    """Asks the plan of faults, not the network: a check must not trust what it judges.
+
+    Who replays what it heard attacks and disturbs nothing: the network has to bear it.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._scenario = world.scenario
+        self._sites: dict[str, frozenset[str]] = {}
+        self._of_pair: dict[tuple[str, str], list[Span]] = {}
+        self._of_signaling: dict[tuple[str, str], list[Span]] = {}
+
+    def paths_since_s(self, one: str, other: str) -> float | None:
+        """Since when nothing disturbs paths between two machines; None while something does."""
+        key = (one, other)
+        if key not in self._of_pair:
+            faults = [fault for fault in self._world.faults if self._disturbs(fault, one, other)]
+            self._of_pair[key] = [_span(fault) for fault in faults]
+        return self._since_s(self._of_pair[key], (one, other))
+
+    def signaling_since_s(self, one: str, other: str) -> float | None:
+        """The same of what their daemons say to each other by way of bootstrap nodes."""
+        key = (one, other)
+        if key not in self._of_signaling:
+            concerned = (one, other, *self._scenario.bootstrap_names)
+            faults = [
+                fault
+                for fault in self._world.faults
+                if isinstance(fault, ReplayEnvelopes)
+                or any(self._touches(fault, machine) for machine in concerned)
+            ]
+            self._of_signaling[key] = [_span(fault) for fault in faults]
+        return self._since_s(self._of_signaling[key], (one, other))
+
+    def healed_at_s(self) -> float:
+        """When the last fault was over that ever is, and the last machine was there."""
+        starts = [machine.starts_at_s for machine in self._scenario.machines]
+        ends = [
+            fault.ends_at_s if math.isfinite(fault.ends_at_s) else fault.at_s
+            for fault in self._world.faults
+        ]
+        return max((*starts, *ends), default=0.0)
+
+    def is_cut_for_good(self, one: str, other: str) -> bool:
+        """Whether a fault without end keeps two machines apart."""
+        return any(
+            math.isinf(fault.ends_at_s)
+            and not isinstance(fault, Move)
+            and self._disturbs(fault, one, other)
+            for fault in self._world.faults
+        )
+
+    def longest_signaling_s(self, one: str, other: str) -> float:
+        """The longest time for which something disturbed signaling between two machines."""
+        self.signaling_since_s(one, other)
+        spans = self._of_signaling[one, other]
+        return max((span.ends_s - span.begins_s for span in spans), default=0.0)
+
+    def _since_s(self, spans: Sequence[Span], machines: Collection[str]) -> float | None:
+        now_s, since_s = self._world.now_s, 0.0
+        for machine in machines:
+            running_since_s = self._world.running_since_s(machine)
+            if running_since_s is None:
+                return None
+            since_s = max(since_s, running_since_s)
+        for span in spans:
+            if span.begins_s <= now_s:
+                if now_s <= span.ends_s:
+                    return None
+                since_s = max(since_s, span.ends_s)
+        return since_s
+
+    def _disturbs(self, fault: Fault, one: str, other: str) -> bool:
+        if isinstance(fault, Partition):
+            here, there = self._sites_of(one), self._sites_of(other)
+            return any(
+                not here.isdisjoint(left) and not there.isdisjoint(right)
+                for left, right in ((fault.one, fault.other), (fault.other, fault.one))
+            )
+        return self._touches(fault, one) or self._touches(fault, other)
+
+    def _touches(self, fault: Fault, machine: str) -> bool:
+        if isinstance(fault, Partition):
+            return not self._sites_of(machine).isdisjoint((*fault.one, *fault.other))
+        if isinstance(fault, _OF_A_MACHINE):
+            return fault.target == machine
+        if isinstance(fault, _OF_A_SITE):
+            return fault.target in self._sites_of(machine)
+        assert isinstance(fault, ReplayPackets | ReplayEnvelopes), fault
+        return False
+
+    def _sites_of(self, machine: str) -> frozenset[str]:
+        """Every site that the machine is at in the course of the run, and those these are behind.
+
+        A bootstrap node is at a site of its own name.
+        """
+        if machine not in self._sites:
+            homes = [
+                site.name
+                for site in self._scenario.sites
+                if any(inside.name == machine for inside in site.machines)
+            ] or [machine]
+            moves = [fault for fault in self._world.faults if isinstance(fault, Move)]
+            homes += [move.to for move in moves if move.target == machine]
+            self._sites[machine] = frozenset(
+                site for home in homes for site in chain_of(self._scenario, home)
+            )
+        return self._sites[machine]
+
+
+def chain_of(scenario: Scenario, site: str) -> tuple[str, ...]:
+    """The site, the one it is behind, and so on to the internet."""
+    behind = {each.name: each.behind for each in scenario.sites}
+    chain: list[str] = []
+    here: str | None = site
+    while here is not None:
+        chain.append(here)
+        here = behind.get(here)
+    return tuple(chain)
+
+
+def _span(fault: Fault) -> Span:
+    # What was kept until the end is delivered again only after it.
+    still_s = fault.after_s if isinstance(fault, ReplayEnvelopes) else 0.0
+    return Span(fault.at_s, fault.ends_at_s + still_s)

@@ -1,0 +1,85 @@
+"""A session is made anew for a reason, and a replayed envelope is none."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sims.checks.check import Check
+from sims.checks.findings import Findings, pair_name
+from sims.checks.names import Names
+from sims.checks.quiet import Quiet
+from sims.checks.snapshot import PeerView, Snapshot
+from sims.faults import Crash, ReplayEnvelopes, Stop
+from sims.world import World
+from wice.events import Event, PeerTransitioned
+from wice.peer.states import Stimulus
+
+SESSIONS_SPARE: Final = 2
+"""Sessions beyond those that have a reason: both sides may begin anew at once."""
+
+
+@dataclass(slots=True)
+class _Relation:
+    """What one daemon said of its sessions with a peer. earlier: of all its lives before."""
+
+    started_at_s: float = 0.0
+    sessions: int = 0
+    earlier: int = 0
+
+
+class Sessions(Check):
+    """Begun: one at the start, one for each path lost on either side, one for each of the peer's
+    restarts.
+
+    Where a bootstrap node replays envelopes, a daemon that was started again remembers no old
+    sessions, and each may cost one new one on both sides (docs/reference/signaling.md).
+    """
+
+    name = "sessions"
+
+    def __init__(self, world: World, quiet: Quiet, findings: Findings) -> None:
+        super().__init__(world, quiet, findings)
+        self._names = Names(world)
+        self._relations: dict[tuple[str, str], _Relation] = {}
+        self._paths_lost: dict[tuple[str, str], int] = {}
+
+    def on_event(self, machine: str, event: Event) -> None:
+        if isinstance(event, PeerTransitioned) and event.cause == str(Stimulus.PATH_LOST):
+            pair = (machine, self._names.of(event.peer))
+            self._paths_lost[pair] = self._paths_lost.get(pair, 0) + 1
+
+    def look(self, snapshot: Snapshot) -> None:
+        now_s = self.world.now_s
+        for view in snapshot.peers():
+            started_at_s = now_s - snapshot.statuses[view.machine]["uptime_s"]
+            self._note(view, started_at_s)
+        for view in snapshot.peers():
+            self.looked()
+            sessions_max, reasons = self._due(view.machine, view.peer)
+            sessions = self._relations[view.machine, view.peer].sessions
+            if sessions > sessions_max:
+                self.violation(
+                    pair_name(view.machine, view.peer),
+                    f"began {sessions} sessions; {reasons} are reason for {sessions_max} at most",
+                )
+
+    def _note(self, view: PeerView, started_at_s: float) -> None:
+        relation = self._relations.setdefault((view.machine, view.peer), _Relation(started_at_s))
+        if started_at_s - relation.started_at_s > 0.5:
+            relation.earlier += relation.sessions
+            relation.started_at_s = started_at_s
+        relation.sessions = view.status["signaling"]["sessions"]
+
+    def _due(self, machine: str, peer: str) -> tuple[int, str]:
+        lost = self._paths_lost.get((machine, peer), 0) + self._paths_lost.get((peer, machine), 0)
+        now_s = self.world.now_s
+        begun = [fault for fault in self.world.faults if fault.at_s <= now_s]
+        restarts = sum(isinstance(fault, Crash | Stop) and fault.target == peer for fault in begun)
+        replayed = 0
+        if any(isinstance(fault, ReplayEnvelopes) for fault in begun):
+            replayed = sum(
+                self._relations[pair].earlier
+                for pair in ((machine, peer), (peer, machine))
+                if pair in self._relations
+            )
+        reasons = f"{lost} paths lost, {restarts} restarts of the peer, {replayed} old sessions"
+        return 1 + lost + restarts + replayed + SESSIONS_SPARE, reasons

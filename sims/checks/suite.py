@@ -1,0 +1,97 @@
+"""All checks of a run, as one."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from sims.checks.acknowledgements import Acknowledgements
+from sims.checks.bounds import Bounds, Tasks
+from sims.checks.check import Check
+from sims.checks.cleartext import Cleartext
+from sims.checks.connectivity import AllPairs, Healed, Tunnels, Unreachable
+from sims.checks.findings import Findings
+from sims.checks.paths import Paths
+from sims.checks.quiet import Quiet
+from sims.checks.replays import Replays
+from sims.checks.replies import Replies
+from sims.checks.sessions import Sessions
+from sims.checks.snapshot import Snapshot
+from sims.checks.states import Transitions
+from sims.packet import PacketEvent
+from sims.result import Violation
+from sims.world import World
+from wice.events import Event
+
+
+class Checks:
+    """The runner tells it what happens. looked: by a check's name, how often it judged something.
+
+    violations: in the order of time.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._findings = Findings(world)
+        parts = (world, Quiet(world), self._findings)
+        replies = Replies(world)
+        self._replies = replies
+        self._tasks = Tasks(*parts)
+        self._replays = Replays(*parts)
+        self._cleartext = Cleartext(*parts)
+        self._paths = Paths(*parts)
+        self._checks: tuple[Check, ...] = (
+            self._tasks,
+            Bounds(*parts),
+            Transitions(*parts),
+            *self._paths.checks,
+            self._replays,
+            Sessions(*parts),
+            self._cleartext,
+            Acknowledgements(*parts),
+            AllPairs(*parts, replies),
+            Healed(*parts, replies),
+            Tunnels(*parts, replies),
+            Unreachable(*parts),
+        )
+
+    @property
+    def violations(self) -> list[Violation]:
+        return self._findings.violations
+
+    @property
+    def looked(self) -> Counter[str]:
+        return self._findings.looked
+
+    def on_event(self, machine: str, event: Event) -> None:
+        """The daemon of ``machine`` reports ``event``, before it does anything else."""
+        for check in self._checks:
+            check.on_event(machine, event)
+
+    def on_packet(self, event: PacketEvent) -> None:
+        """Something became of a packet."""
+        self._paths.on_packet(event)
+        if event.what == "sent":
+            self._cleartext.sent(event.where, event.packet)
+
+    def on_ping_received(self, machine: str, source: str, payload: bytes) -> None:
+        """An echo request from the tunnel address ``source`` came out of ``machine``'s tunnel."""
+        self._replays.came_out(machine, source, payload, is_reply=False)
+
+    def on_reply(self, machine: str, source: str, payload: bytes) -> None:
+        """The same for an echo reply."""
+        self._replays.came_out(machine, source, payload, is_reply=True)
+        self._replies.came(machine, source)
+
+    def look(self, statuses: Mapping[str, Mapping[str, Any]]) -> None:
+        """``wice status`` of every daemon that runs, as JSON values, every few virtual seconds."""
+        snapshot = Snapshot(statuses)
+        for check in self._checks:
+            check.look(snapshot)
+
+    def task_died(self, machine: str, error: BaseException) -> None:
+        """A task of the daemon of ``machine`` ended in ``error``."""
+        self._tasks.died(machine, error)
+
+    def finish(self) -> None:
+        """The run came to its end; not called when it was interrupted."""
+        for check in self._checks:
+            check.finish()
