@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from wice.datagram import Endpoint
 
 TTL: Final = 64
 
-_IP_HEADER_SIZE_BYTES: Final = {4: 20, 6: 40}
-_UDP_HEADER_SIZE_BYTES: Final = 8
-_TCP_HEADER_SIZE_BYTES: Final = 20
+_UDP_HEADERS_SIZE_BYTES: Final = (20 + 8, 40 + 8)
+_TCP_HEADERS_SIZE_BYTES: Final = (20 + 20, 40 + 20)
+"""With IPv4, with IPv6."""
 
 
 class Protocol(IntEnum):
@@ -64,8 +64,8 @@ class Packet:
     @property
     def size_bytes(self) -> int:
         """With IP and transport headers."""
-        transport = _TCP_HEADER_SIZE_BYTES if self.tcp is not None else _UDP_HEADER_SIZE_BYTES
-        return _IP_HEADER_SIZE_BYTES[self.version] + transport + len(self.payload)
+        headers = _UDP_HEADERS_SIZE_BYTES if self.tcp is None else _TCP_HEADERS_SIZE_BYTES
+        return headers[":" in self.destination.host] + len(self.payload)
 
     def from_source(self, source: Endpoint) -> Self:
         return replace(self, source=source)
@@ -74,8 +74,7 @@ class Packet:
         return replace(self, destination=destination)
 
 
-@dataclass(frozen=True, slots=True)
-class PacketEvent:
+class PacketEvent(NamedTuple):
     """What became of a packet at one place.
 
     what: ``sent`` by a machine, ``received`` by one, or ``dropped``. where: the machine, or the
