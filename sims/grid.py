@@ -15,6 +15,7 @@ from sims.oracle import can_be_direct, why
 from sims.processes import JOB_TIME_MAX_S, run_in_processes
 from sims.result import RunResult
 from sims.scenario import Machine, Scenario, Site
+from sims.swarm import Run
 from wice.peer.machine import NO_PATH_REASON
 
 GRID_FIREWALLS: Final = tuple(
@@ -31,8 +32,6 @@ LATENCY_S: Final = 0.010
 DIRECT: Final = "direct"
 NO_PATH: Final = "no direct path"
 FAILED: Final = "failed"
-
-Run = Callable[[Scenario, int], RunResult]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from sims.nat import Filtering, Firewall, Mapping, NatModel
 from sims.scenario import Scenario, Site
 
-ROUNDS_MAX: Final = 4
+ROUNDS_MAX: Final = 3
 """Two mappings that both depend on ports answer one another from new ports for ever; all others
 have settled by then."""
 

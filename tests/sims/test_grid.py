@@ -16,7 +16,6 @@ from sims.grid import (
     NO_PATH,
     Cell,
     GridResult,
-    Run,
     grid_scenario,
     grid_table,
     kinds_of,
@@ -27,6 +26,7 @@ from sims.oracle import can_be_direct
 from sims.result import PairResult, RunResult, Violation
 from sims.scenario import Scenario
 from sims.scenario_check import check_scenario
+from sims.swarm import Run
 from wice.peer.machine import NO_PATH_REASON
 
 AT_ONCE = 2

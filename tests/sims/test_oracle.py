@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sims.link import LineModel, LinkModel
 from sims.nat import NAT_KINDS, PORT_RESTRICTED, Filtering, Firewall, Mapping, NatModel
-from sims.oracle import Level, Side, can_be_direct, can_punch, can_sites_be_direct, why
+from sims.oracle import ROUNDS_MAX, Level, Side, can_be_direct, can_punch, can_sites_be_direct, why
 from sims.scenario import Machine, Scenario, Site
 
 ROOT = Path(__file__).parent.parent.parent
@@ -193,6 +193,29 @@ def test_each_router_of_a_stack_filters_by_what_it_has_seen() -> None:
     stacked = site("one", nats=(PORT_RESTRICTED, symmetric_open))
     assert is_direct(stacked, site("other", "address-restricted"))
     assert not is_direct(stacked, site("other", "port-restricted"))
+
+
+def test_the_inner_router_admits_what_it_has_contacted_whatever_the_outer_made_of_it() -> None:
+    inner = NatModel(filtering=Filtering.ADDRESS_DEPENDENT)
+    outer = NatModel(
+        mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT, filtering=Filtering.ENDPOINT_INDEPENDENT
+    )
+    other = site("other", "address-dependent")
+    assert is_direct(site("one", nats=(inner, outer)), other)
+    assert not is_direct(site("one", nats=(replace(outer, filtering=inner.filtering),)), other)
+
+
+def test_more_rounds_find_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    every_level = [Level(*kind) for kind in product(Mapping, Filtering)]
+    stacks = [(), *product(every_level), *product(every_level[::2], every_level[::2])]
+    every_side = [Side(stack, is_told) for stack in stacks for is_told in (True, False)]
+
+    def found(rounds: int) -> list[bool]:
+        monkeypatch.setattr("sims.oracle.ROUNDS_MAX", rounds)
+        return [can_punch(one, other) for one, other in product(every_side, repeat=2)]
+
+    assert found(ROUNDS_MAX) == found(ROUNDS_MAX + 2)
+    assert found(ROUNDS_MAX) != found(ROUNDS_MAX - 1)
 
 
 def test_either_family_is_enough() -> None:
