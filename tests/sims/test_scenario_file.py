@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sims import NAT_KINDS, Crash, Degrade, LinkModel, Partition
 from sims.churn import plan_faults
 from sims.entropy import Entropy
+from sims.faults import FAULT_KINDS
 from sims.nat import Filtering, Firewall, Mapping, PortAssignment
 from sims.presets import LINE_PRESETS
 from sims.scenario_file import (
@@ -546,3 +547,24 @@ def test_a_scenario_is_found_by_name_or_path() -> None:
         "scenario swram: there is none of this name; did you mean swarm?, "
         "or give a file, as ./mine.toml"
     )
+
+
+# The document
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "scenarios.md").read_text("utf-8")
+
+
+def test_the_example_of_the_document_and_its_refusals_are_true() -> None:
+    example = PAGE.split("```toml\n")[1].split("```")[0]
+    assert len(parse_scenario(example, PATH).machines) == 5
+    shown = PAGE.split("```console\n")[1].split("```")[0].splitlines()
+    changes = [('"dsl"', '"dls"'), ("at_s = 30", "at_s = 130"), ("bootstrap-1", "bootstrap-2")]
+    for (old, new), line in zip(changes, shown, strict=True):
+        with pytest.raises(ConfigError) as caught:
+            parse_scenario(example.replace(old, new), PATH)
+        assert str(caught.value) == line
+
+
+def test_the_document_names_all_there_is() -> None:
+    for name in (*scenario_names(), *NAT_KINDS, *LINE_PRESETS, *FAULT_KINDS):
+        assert f"\n| `{name}` |" in PAGE, name
