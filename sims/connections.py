@@ -40,6 +40,9 @@ class TcpConnection:
         is_established = self._seen & _BOTH_WAYS == _BOTH_WAYS and not self._is_closing
         self.expires_at_s = now_s + (TCP_ESTABLISHED_S if is_established else TCP_TRANSITORY_S)
 
+    def expiry_s(self) -> float:
+        return self.expires_at_s
+
     @property
     def _is_closing(self) -> bool:
         return bool(self._seen & _RESET) or self._seen & _BOTH_FINS == _BOTH_FINS

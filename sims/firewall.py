@@ -4,6 +4,7 @@ from typing import Final
 
 from sims.connections import TcpConnection, may_begin
 from sims.drops import Drop
+from sims.expiry import has_room
 from sims.nat import Firewall
 from sims.packet import Packet, Protocol
 from wice.datagram import Endpoint
@@ -70,30 +71,21 @@ class PacketFilter:
 
     def _note_udp(self, flow: _Flow, now_s: float) -> Drop | None:
         flows = self._udp_flows
-        if flow not in flows and len(flows) >= FLOWS_MAX:
-            self._udp_flows = flows = {
-                known: expires_at_s for known, expires_at_s in flows.items() if expires_at_s > now_s
-            }
-            if len(flows) >= FLOWS_MAX:
-                return Drop.FIREWALL_FULL
+        if flow not in flows and not has_room(flows, FLOWS_MAX, float, now_s):
+            return Drop.FIREWALL_FULL
         flows[flow] = now_s + UDP_FLOW_S
         return None
 
     def _note_tcp(self, packet: Packet, now_s: float) -> Drop | None:
         assert packet.tcp is not None
         flow, flags = (packet.source, packet.destination), packet.tcp.flags
-        connection = self._tcp_flows.get(flow)
+        flows = self._tcp_flows
+        connection = flows.get(flow)
         if connection is None or connection.expires_at_s <= now_s:
             if not may_begin(flags):
                 return Drop.NO_FLOW
-            if connection is None and len(self._tcp_flows) >= FLOWS_MAX:
-                self._tcp_flows = {
-                    known: other
-                    for known, other in self._tcp_flows.items()
-                    if other.expires_at_s > now_s
-                }
-                if len(self._tcp_flows) >= FLOWS_MAX:
-                    return Drop.FIREWALL_FULL
-            connection = self._tcp_flows[flow] = TcpConnection()
+            if not has_room(flows, FLOWS_MAX, TcpConnection.expiry_s, now_s):
+                return Drop.FIREWALL_FULL
+            connection = flows[flow] = TcpConnection()
         connection.note(flags, is_outbound=True, now_s=now_s)
         return None

@@ -7,6 +7,7 @@ from typing import Final
 
 from sims.connections import TcpConnection, may_begin
 from sims.drops import Drop
+from sims.expiry import has_room
 from sims.nat import Filtering, Mapping, NatModel, PortAssignment
 from sims.packet import Packet, Protocol, TcpFlags
 from wice.datagram import Endpoint
@@ -177,7 +178,8 @@ class Nat:
         if self.model.is_one_to_one:
             if packet.source.host != self.only_host:
                 return Drop.UNMAPPED
-            return packet.from_source(Endpoint(self.address, packet.source.port))
+            outside = Endpoint(self.address, packet.source.port)
+            return _rewritten(packet, outside, packet.destination)
         if packet.tcp is not None:
             return self._tcp_outbound(packet, packet.tcp.flags, now_s)
         source, destination = packet.source, packet.destination
@@ -192,10 +194,8 @@ class Nat:
         if self._filtering is not Filtering.ENDPOINT_INDEPENDENT:
             contact = self._contact(destination)
             contacts = mapping.contacts
-            if contact not in contacts and len(contacts) >= CONTACTS_MAX:
-                _purge(contacts, now_s)
-                if len(contacts) >= CONTACTS_MAX:
-                    return Drop.NAT_FULL
+            if contact not in contacts and not has_room(contacts, CONTACTS_MAX, float, now_s):
+                return Drop.NAT_FULL
             contacts[contact] = expires_at_s
         return _rewritten(packet, mapping.outside, destination)
 
@@ -205,7 +205,8 @@ class Nat:
         if self.model.is_one_to_one:
             if self.only_host is None:
                 return Drop.UNMAPPED
-            return packet.to_destination(Endpoint(self.only_host, destination.port))
+            inside = Endpoint(self.only_host, destination.port)
+            return _rewritten(packet, packet.source, inside)
         if packet.tcp is not None:
             return self._tcp_inbound(packet, packet.tcp.flags, now_s)
         mapping = self._udp.find_port(destination.port, now_s)
@@ -273,11 +274,6 @@ def _rewritten(packet: Packet, source: Endpoint, destination: Endpoint) -> Packe
     return Packet(packet.protocol, source, destination, packet.payload, packet.tcp, packet.ttl)
 
 
-def _purge(contacts: dict[Endpoint | str, float], now_s: float) -> None:
-    for contact in [one for one, expires_at_s in contacts.items() if expires_at_s <= now_s]:
-        del contacts[contact]
-
-
 def _note(
     mapping: _Mapping, remote: Endpoint, flags: TcpFlags, *, is_outbound: bool, now_s: float
 ) -> Drop | None:
@@ -287,11 +283,8 @@ def _note(
     if connection is None or connection.expires_at_s <= now_s:
         if not may_begin(flags):
             return Drop.UNMAPPED
-        if len(connections) >= CONTACTS_MAX:
-            for known in [one for one, other in connections.items() if other.expires_at_s <= now_s]:
-                del connections[known]
-            if len(connections) >= CONTACTS_MAX:
-                return Drop.NAT_FULL
+        if not has_room(connections, CONTACTS_MAX, TcpConnection.expiry_s, now_s):
+            return Drop.NAT_FULL
         connection = connections[remote] = TcpConnection()
     connection.note(flags, is_outbound=is_outbound, now_s=now_s)
     if connection.expires_at_s >= mapping.expires_at_s:
