@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from sims.result import Violation
@@ -19,6 +20,9 @@ TOLD_KINDS: Final = (
 )
 """What everybody's story has; of a machine that is asked for, all is told."""
 
+KIND_WITHIN: Final = 64
+"""Characters from the start of a line that hold its time and kind."""
+
 KEY_PREFIX_SIZE: Final = 8
 """Characters of a public key that stand for it where nobody knows its owner."""
 
@@ -32,29 +36,21 @@ def tell(lines: Iterable[str], only: Collection[str] = ()) -> Iterator[str]:
     are always told.
     """
     names: dict[str, str] = {}
-    # Most lines are packets; to parse them would take longer than the run.
-    skipped = tuple(f'"kind":"{kind}"' for kind in PACKET_KINDS)
-    for text in lines:
-        if any(kind in text[:64] for kind in skipped):
-            continue
-        line = _parse(text)
-        if line is None:
-            return
+    for line in parsed(lines):
         if line["kind"] == "machine":
             names[line["public_key"]] = line["machine"]
-            continue
-        told = _tell(line, names, only)
-        if told:
+        elif told := _tell(line, names, only):
             yield told
 
 
-def _parse(text: str) -> Line | None:
-    """None where an interrupted run left half a line, which is the last."""
-    try:
-        line: Line = json.loads(text)
-    except ValueError:
-        return None
-    return line
+def parsed(lines: Iterable[str]) -> Iterator[Line]:
+    """The lines of a trace without packets; an interrupted run may have left half a line."""
+    # Most lines are packets; to parse them would take longer than the run.
+    skipped = tuple(f'"kind":"{kind}"' for kind in PACKET_KINDS)
+    for text in lines:
+        if not any(kind in text[:KIND_WITHIN] for kind in skipped):
+            with suppress(ValueError):
+                yield json.loads(text)
 
 
 def _tell(line: Line, names: Mapping[str, str], only: Collection[str]) -> str:

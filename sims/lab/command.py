@@ -91,19 +91,31 @@ def demo(
     """Watch hosts behind NATs find each other and ping through WireGuard.
 
     Builds a small internet out of network namespaces, starts the real daemons in it, and removes
-    it again. Nothing outside of it is touched. Needs root; exits 0 only if every ping came back
-    through the tunnel, with --grid only if every pair that can be direct is, and no other.
+    it again. Nothing outside of it is touched. That needs root; without, the simulator plays the
+    same. Exits 0 only if every ping came back through the tunnel, with --grid only if every pair
+    that can be direct is, and no other.
     """
-    from sims.lab.run import Options, clean_up, run, run_every_pair
+    from sims import simulated_demo
+    from sims.lab import run as lab
+    from sims.lab.requirements import missing
 
+    # What would stop a real daemon is not what stops a simulated one.
+    lacking = missing() if stop is None else ""
     if clean:
-        clean_up()
+        if lacking:
+            simulated_demo.clean_up(lacking)
+        else:
+            lab.clean_up()
         return
     versions = IpVersions(ip)
     if grid:
-        raise SystemExit(run_every_pair(versions, link, as_json=as_json))
+        if lacking:
+            status = simulated_demo.run_every_pair(versions, link, lacking, as_json=as_json)
+        else:
+            status = lab.run_every_pair(versions, link, as_json=as_json)
+        raise SystemExit(status)
     homes = _homes(kinds, peers)
     if versions is IpVersions.V6 and any(NAT_KINDS[kind].is_shared for kind in homes):
         raise click.BadParameter("without IPv4 nothing is translated: no NAT can hairpin")
-    options = Options(homes, versions, link, keep, as_json, timeout_s, stop)
-    raise SystemExit(run(options))
+    options = lab.Options(homes, versions, link, keep, as_json, timeout_s, stop)
+    raise SystemExit(simulated_demo.run_demo(options, lacking) if lacking else lab.run(options))

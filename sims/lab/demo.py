@@ -182,7 +182,7 @@ class Demo:
         after = await self._transfers(problems)
         for pair in pairs:
             statistics = pings[pair]
-            if statistics.received < replies_min(self.lab.topology):
+            if statistics.received < replies_min(loss_of(self.lab.topology)):
                 problems.append(f"{pair}: {statistics.received} of {PING_COUNT} pings came back")
             version = self._mesh.homes[pair.source].tunnel_address.version
             back = pings.get(Pair(pair.destination, pair.source), PingStatistics())
@@ -246,9 +246,13 @@ class Demo:
         )
 
 
-def replies_min(topology: Topology) -> int:
+def loss_of(topology: Topology) -> float:
+    """The share of packets that the worst link loses."""
+    return max([topology.link.loss, *(site.link.loss for site in topology.sites if site.link)])
+
+
+def replies_min(loss: float) -> int:
     """Replies that must come back: all, or where links lose packets half of what they let by."""
-    loss = max([topology.link.loss, *(site.link.loss for site in topology.sites if site.link)])
     return PING_COUNT if not loss else int(PING_COUNT * (1 - loss) ** 2 / 2)
 
 

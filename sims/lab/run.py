@@ -186,7 +186,7 @@ def _show(console: Console, options: Options, report: Report, demo: Demo) -> Non
     if options.as_json:
         sys.stdout.write(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
     elif len(report.pairs) > COLUMNS_MAX:
-        _show_many(console, report)
+        show_many(console, report)
     else:
         for name, text in report.status.items():
             plain.say(f"\n{name}$ wice status\n{text}")
@@ -204,8 +204,8 @@ def _show(console: Console, options: Options, report: Report, demo: Demo) -> Non
         errors.say(f"wice demo: {problem}")
 
 
-def _show_many(console: Console, report: Report) -> None:
-    """One cell for each pair, and what the whole cost."""
+def show_many(console: Console, report: Report) -> None:
+    """Of many homes one cell for each pair, and what the whole cost."""
     by_pair = {entry.pair: entry for entry in report.pairs}
 
     def cell(pair: Pair) -> str:

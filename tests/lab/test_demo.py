@@ -230,13 +230,13 @@ def test_a_kept_lab_can_be_entered_and_removed(labs: Path, options: tuple[str, .
     assert not (NAMES_DIRECTORY / alice).exists()
 
 
-def test_without_root_it_says_in_one_line_what_it_needs(
+def test_what_only_a_lab_can_do_says_in_one_line_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from wice.cli import main
 
     monkeypatch.setattr("sims.lab.requirements.os.geteuid", lambda: 1000)
-    monkeypatch.setattr(sys, "argv", ["wice", "demo"])
+    monkeypatch.setattr(sys, "argv", ["wice", "demo", "--stop", "alice"])
     with pytest.raises(SystemExit) as exit_info:
         main()
     assert exit_info.value.code == 1
