@@ -54,6 +54,11 @@ class OverlayTransport(Transport):
         self.restarts = 0
         self.last_death = ""
 
+    @property
+    def node(self) -> OverlayNode | None:
+        """What runs on the host now; None while the host starts again."""
+        return self._node
+
     async def send(self, recipient: PublicKey, envelope: bytes) -> None:
         """Return when the recipient has acknowledged ``envelope``.
 

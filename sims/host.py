@@ -362,6 +362,16 @@ class Host:
     def unregister(self, socket: "SimulatedSocket") -> None:
         self._sockets.pop(socket, None)
 
+    @property
+    def open_sockets(self) -> int:
+        """Of any kind, listening ones too."""
+        return len(self._sockets)
+
+    @property
+    def unread_bytes(self) -> int:
+        """What sockets have received and nobody has read yet."""
+        return sum(socket.unread_bytes for socket in self._sockets)
+
     def _interfaces(self) -> list[Interface]:
         """The loopback interface is the first."""
         return [self.loopback, self.ethernet, *self._tunnels.values()]

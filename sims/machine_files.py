@@ -14,7 +14,7 @@ from wice.keys import PrivateKey, PublicKey
 
 WIREGUARD_PORT: Final = 51_820
 OVERLAY_PORT: Final = 4_001
-COMMUNITY: Final = "harbour"
+COMMUNITY: Final = "harbour-neighbourhood"
 INTERFACE: Final = "wg0"
 
 

@@ -74,6 +74,11 @@ class SimulatedSocket(trio.socket.SocketType):
         self._writers = trio.lowlevel.ParkingLot()
         self._number = host.register(self)
 
+    @property
+    def unread_bytes(self) -> int:
+        """What was received and is still to be read."""
+        return 0
+
     # Its life
 
     def __enter__(self) -> Self:

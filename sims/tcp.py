@@ -141,6 +141,10 @@ class TcpConnection:
         self._send_syn()
 
     @property
+    def unread_bytes(self) -> int:
+        return self._incoming.ready_bytes
+
+    @property
     def can_read(self) -> bool:
         """Whether ``read`` has bytes, or the end, or an error to tell."""
         incoming = self._incoming

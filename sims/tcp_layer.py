@@ -31,6 +31,10 @@ class TcpLayer:
         self._connections: dict[tuple[Endpoint, Endpoint], TcpConnection] = {}
         self.ports: Ports[TcpSocket] = Ports(host.random)
 
+    def __len__(self) -> int:
+        """Connections, those too that are being made or ended."""
+        return len(self._connections)
+
     def bind(self, socket: "TcpSocket", wanted: Endpoint) -> None:
         def is_taken(local: Endpoint) -> bool:
             return not socket.reuses_address and any(

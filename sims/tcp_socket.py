@@ -35,6 +35,10 @@ class TcpSocket(InternetSocket):
     # What the TCP layer asks and gives
 
     @property
+    def unread_bytes(self) -> int:
+        return 0 if self._connection is None else self._connection.unread_bytes
+
+    @property
     def is_listening(self) -> bool:
         return self._backlog is not None
 

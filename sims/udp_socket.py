@@ -43,6 +43,10 @@ class UdpSocket(InternetSocket):
 
     # What the host asks and gives
 
+    @property
+    def unread_bytes(self) -> int:
+        return self._waiting_bytes
+
     def may_share_with(self, other: Bindable) -> bool:
         assert isinstance(other, UdpSocket)
         return (self.reuses_address and other.reuses_address) or (

@@ -38,6 +38,10 @@ class UnixSocket(SimulatedSocket):
         """The other end writes no more."""
         self._is_reset = False
 
+    @property
+    def unread_bytes(self) -> int:
+        return len(self._received)
+
     # Addresses
 
     async def bind(self, address: Any) -> None:

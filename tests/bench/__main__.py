@@ -12,6 +12,7 @@ GROUPS = {
     "ice": ("bench_ice", "rows"),
     "wireguard": ("bench_wireguard_tunnel", "rows"),
     "process": ("bench_process", "rows"),
+    "simulation": ("bench_simulation", "rows"),
     "mesh": ("bench_mesh", "rows"),
     "idle": ("bench_mesh", "idle_rows"),
 }

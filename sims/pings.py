@@ -1,0 +1,104 @@
+"""The workload of a run: every ordered pair of machines pings through its tunnel, all the time."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from sims.clock import VirtualClock
+from sims.machine import SimulatedMachine
+from sims.world import PING_MARKER
+
+FIRST_PING_EVERY_S: Final = 0.25
+"""How often a pair pings that never got an answer; as long as it is young."""
+AGAIN_PING_EVERY_S: Final = 1.0
+"""How often a pair pings that lost its last ping."""
+SLOWER_AFTER_S: Final = 10.0
+"""Without an answer for so long, a pair pings less and less often."""
+SLOWER: Final = 1.5
+WAITING_MAX: Final = 64
+"""Pings of a pair whose answers are still counted; older ones are lost."""
+
+
+@dataclass(slots=True)
+class PairPings:
+    """One ordered pair. last_reply_at_s, first_reply_at_s: on the clock of the run."""
+
+    source: str
+    destination: str
+    sent: int = 0
+    received: int = 0
+    first_reply_at_s: float | None = None
+    last_reply_at_s: float | None = None
+    unanswered_since_s: float | None = None
+    wait_s: float = FIRST_PING_EVERY_S
+    waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=WAITING_MAX))
+
+
+class Pings:
+    """Sends them and counts what comes back.
+
+    addresses: inside of the tunnel, by machine. every_s: how often a connected pair pings.
+    """
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        machines: Mapping[str, SimulatedMachine],
+        addresses: Mapping[str, str],
+        pairs: Sequence[tuple[str, str]],
+        every_s: float,
+    ) -> None:
+        self.pairs = {pair: PairPings(*pair) for pair in pairs}
+        self._clock = clock
+        self._machines = machines
+        self._addresses = addresses
+        self._names = {address: name for name, address in addresses.items()}
+        self._every_s = every_s
+
+    def start(self) -> None:
+        """Pairs take turns, so that not all of them ping in the same instant."""
+        for number, pings in enumerate(self.pairs.values()):
+            share = number / len(self.pairs)
+            self._clock.call_later(share * FIRST_PING_EVERY_S, partial(self._ping, pings))
+
+    @property
+    def connected(self) -> int:
+        """How many pairs got an answer at some time."""
+        return sum(pings.first_reply_at_s is not None for pings in self.pairs.values())
+
+    def replied(self, machine: str, source: str, payload: bytes) -> tuple[str, str] | None:
+        """An echo reply came out of the tunnel of ``machine``; give its pair, once for a ping."""
+        pings = self.pairs.get((machine, self._names.get(source, "")))
+        if pings is None or payload not in pings.waiting:
+            return None
+        pings.waiting.remove(payload)
+        pings.received += 1
+        pings.unanswered_since_s = None
+        pings.last_reply_at_s = self._clock.now_s
+        if pings.first_reply_at_s is None:
+            pings.first_reply_at_s = self._clock.now_s
+        return pings.source, pings.destination
+
+    def _ping(self, pings: PairPings) -> None:
+        payload = PING_MARKER + f"{pings.source}>{pings.destination}#{pings.sent}".encode()
+        if self._machines[pings.destination].is_running and self._machines[pings.source].ping(
+            self._addresses[pings.destination], payload
+        ):
+            pings.sent += 1
+            pings.waiting.append(payload)
+            if pings.unanswered_since_s is None:
+                pings.unanswered_since_s = self._clock.now_s
+        self._clock.call_later(self._wait_s(pings), partial(self._ping, pings))
+
+    def _wait_s(self, pings: PairPings) -> float:
+        now_s = self._clock.now_s
+        if pings.unanswered_since_s in (None, now_s) and pings.first_reply_at_s is not None:
+            return self._every_s
+        if pings.first_reply_at_s is not None:
+            return min(AGAIN_PING_EVERY_S, self._every_s)
+        since_s = now_s if pings.unanswered_since_s is None else pings.unanswered_since_s
+        if now_s - since_s > SLOWER_AFTER_S:
+            pings.wait_s = min(pings.wait_s * SLOWER, max(self._every_s, FIRST_PING_EVERY_S))
+        return pings.wait_s

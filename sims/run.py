@@ -1,0 +1,468 @@
+"""One run: a scenario and a seed become a mesh of real daemons, and what came of it."""
+
+import gc
+import resource
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import trio
+
+from p2p.identity import FILE_NAME, SEED_SIZE_BYTES, Identity
+from sims.checks import Checks
+from sims.churn import plan_faults
+from sims.clock import VirtualClock
+from sims.entropy import Entropy
+from sims.fault_driver import FaultDriver
+from sims.faults import Fault
+from sims.host import current_host
+from sims.machine import SimulatedMachine, WallClock
+from sims.machine_files import (
+    COMMUNITY,
+    MachineFiles,
+    Peer,
+    bootstrap_config,
+    home_config,
+    overlay_multiaddr,
+    write_private_key,
+)
+from sims.network import Network
+from sims.oracle import can_be_direct
+from sims.packet import PacketEvent
+from sims.pings import Pings
+from sims.presets import BOOTSTRAP_LINE
+from sims.result import PairResult, RunResult
+from sims.scenario import Machine, Scenario, Site
+from sims.scenario_check import check_scenario
+from sims.sockets import SimulatedResolver, SimulatedSocketFactory
+from sims.substitutes import real_cpu_s, real_monotonic_s, substituted
+from sims.trace import Trace
+from sims.trio_internals import seeded_scheduling
+from sims.world import Load
+from wice.events import Event
+from wice.keys import KEY_SIZE, PrivateKey
+
+TUNNEL_NETWORK: Final = IPv4Network("10.77.0.0/16")
+TUNNEL_NETWORK_IPV6: Final = IPv6Network("fd77::/64")
+"""For a mesh without IPv4."""
+
+WALL_CLOCK_FROM_S: Final = 1_750_000_000.0
+WALL_CLOCK_SPAN_S: Final = 30 * 86_400.0
+"""A run begins at some moment of a month, so that epochs end at any time within runs."""
+
+LOOK_EVERY_S: Final = 5.0
+"""How often daemons are asked for their status, and checks look at it."""
+
+COLLECT_EVERY_S: Final = 60.0
+"""Virtual seconds between collections of garbage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    virtual_s: float
+    duration_s: float
+    real_s: float
+    events: int
+    packets: int
+    pairs_connected: int
+    pairs: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def run(
+    scenario: Scenario,
+    seed: int,
+    *,
+    trace_path: Path | None = None,
+    progress: OnProgress | None = None,
+) -> RunResult:
+    """Run ``scenario`` from ``seed`` to its end, or until KeyboardInterrupt.
+
+    A process should run one: libraries keep things for good that another run would meet. Raise
+    ConfigError for a scenario that makes no sense, WiceError for a trio that is not known.
+    """
+    check_scenario(scenario)
+    with _scratch_directory() as directory, _open_trace(trace_path) as file:
+        clock = VirtualClock()
+        entropy = Entropy(seed)
+        it = Run(scenario, entropy, clock, Trace(file), directory, progress)
+        with substituted(it), seeded_scheduling(entropy.random("scheduling")):
+            try:
+                trio.run(it.main, clock=clock)
+            except KeyboardInterrupt:
+                it.is_interrupted = True
+        return it.result()
+
+
+class Run:
+    """The state of a run; a ``World`` for its checks, and the ``Observer`` of its machines."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        entropy: Entropy,
+        clock: VirtualClock,
+        trace: Trace,
+        directory: Path,
+        progress: OnProgress | None,
+    ) -> None:
+        self.scenario = scenario
+        self.community = COMMUNITY
+        self.is_interrupted = False
+        self.faults: Sequence[Fault] = plan_faults(scenario, entropy)
+        self.private_keys = {
+            machine.name: PrivateKey(entropy.stream("wireguard key", machine.name).read(KEY_SIZE))
+            for machine in scenario.machines
+        }
+        self._tunnels = _tunnels(scenario)
+        self.tunnel_addresses = {name: (str(ip.ip),) for name, ip in self._tunnels.items()}
+        self._entropy = entropy
+        self._clock = clock
+        self._trace = trace
+        self._directory = directory
+        self._progress = progress
+        self._began_real_s, self._began_cpu_s = real_monotonic_s(), real_cpu_s()
+        self._began_s = clock.now_s
+        self._wall_clock_began_s = (
+            WALL_CLOCK_FROM_S + entropy.random("wall clock").random() * WALL_CLOCK_SPAN_S
+        )
+        self._run_entropy = entropy.stream("run")
+        self._packets = 0
+        self._events: Counter[str] = Counter()
+        self._is_over = False
+        self._statuses: dict[str, dict[str, Any]] = {}
+        self._ended_at_s: float | None = None
+        self._reachable: dict[tuple[str, ...], bool] = {}
+        self._network = Network(clock, entropy, scenario.ip_versions, self.on_packet)
+        self._machines: dict[str, SimulatedMachine] = {}
+        self._build()
+        self._pings = Pings(
+            clock,
+            self._machines,
+            {name: addresses[0] for name, addresses in self.tunnel_addresses.items()},
+            scenario.pairs,
+            scenario.ping_every_s,
+        )
+        self._checks = Checks(self)
+
+    # The run
+
+    async def main(self) -> None:
+        """The whole of it; cancelled by KeyboardInterrupt."""
+        trio.socket.set_custom_socket_factory(SimulatedSocketFactory())
+        trio.socket.set_custom_hostname_resolver(SimulatedResolver())
+        async with trio.open_nursery() as nursery:
+            for name in self.scenario.bootstrap_names:
+                await self._machines[name].start(nursery)
+            self._began_s = self._clock.now_s
+            for machine in self.scenario.machines:
+                nursery.start_soon(self._start_later, machine, nursery)
+            self._pings.start()
+            driver = FaultDriver(
+                self._network, self._machines, self._clock, self._entropy, self._trace
+            )
+            nursery.start_soon(driver.drive, self.faults, self._began_s, nursery)
+            await self._look_until_over()
+            self._end()
+            nursery.cancel_scope.cancel()
+
+    def _end(self) -> None:
+        """Nothing after this is part of the run: daemons are not even asked to end."""
+        self._ended_at_s = self.now_s
+        self._checks.finish()
+        self._is_over = True
+        for machine in self._machines.values():
+            machine.kill()
+
+    async def _start_later(self, machine: Machine, nursery: trio.Nursery) -> None:
+        await trio.sleep_until(self._began_s + machine.starts_at_s)
+        await self._machines[machine.name].start(nursery)
+
+    async def _look_until_over(self) -> None:
+        ends_at_s = self._began_s + self.scenario.duration_s
+        collected_at_s = self._clock.now_s
+        while self._clock.now_s < ends_at_s:
+            await trio.sleep_until(min(self._clock.now_s + LOOK_EVERY_S, ends_at_s))
+            await self._look()
+            if self._clock.now_s - collected_at_s >= COLLECT_EVERY_S:
+                gc.collect()
+                collected_at_s = self._clock.now_s
+
+    async def _look(self) -> None:
+        async def ask(name: str) -> None:
+            status = await self._machines[name].status()
+            if status is not None:
+                statuses[name] = status
+
+        statuses: dict[str, dict[str, Any]] = {}
+        async with trio.open_nursery() as nursery:
+            for name in self.private_keys:
+                nursery.start_soon(ask, name)
+        statuses = {name: statuses[name] for name in self.private_keys if name in statuses}
+        self._statuses.update(statuses)
+        self._checks.look(statuses)
+        if self._progress is not None:
+            self._progress(self._progress_now())
+
+    def _progress_now(self) -> Progress:
+        return Progress(
+            virtual_s=self.now_s,
+            duration_s=self.scenario.duration_s,
+            real_s=real_monotonic_s() - self._began_real_s,
+            events=self._events.total(),
+            packets=self._packets,
+            pairs_connected=self._pings.connected,
+            pairs=len(self._pings.pairs),
+        )
+
+    def result(self) -> RunResult:
+        """What is known now."""
+        is_complete = self._ended_at_s is not None and not self.is_interrupted
+        if not is_complete:
+            self._ended_at_s = self.now_s
+        return RunResult(
+            scenario=self.scenario.name,
+            seed=self._entropy.seed,
+            is_complete=is_complete,
+            virtual_s=self._ended_at_s or 0.0,
+            real_s=real_monotonic_s() - self._began_real_s,
+            cpu_s=real_cpu_s() - self._began_cpu_s,
+            memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            packets=self._packets,
+            events=self._events.total(),
+            pairs=tuple(self._pair_result(*pair) for pair in self.scenario.pairs),
+            checks=dict(self._checks.looked),
+            violations=tuple(self._checks.violations),
+            counters=dict(sorted(self._events.items())),
+            trace_sha256=self._trace.sha256,
+        )
+
+    def _pair_result(self, source: str, destination: str) -> PairResult:
+        pings = self._pings.pairs[source, destination]
+        peer = self._peer_status(source, destination)
+        started_at_s = self._began_s + max(
+            machine.starts_at_s
+            for machine in self.scenario.machines
+            if machine.name in (source, destination)
+        )
+        first_s = pings.first_reply_at_s
+        return PairResult(
+            source=source,
+            destination=destination,
+            can_be_direct=self.is_reachable(source, destination),
+            path=peer.get("path"),
+            reason=peer.get("reason", ""),
+            first_ping_s=None if first_s is None else round(first_s - started_at_s, 6),
+            sent=pings.sent,
+            received=pings.received,
+        )
+
+    def _peer_status(self, source: str, destination: str) -> Mapping[str, Any]:
+        for interface in self._statuses.get(source, {}).get("interfaces", ()):
+            for peer in interface["peers"]:
+                if peer["name"] == destination:
+                    found: Mapping[str, Any] = peer
+                    return found
+        return {}
+
+    # World
+
+    @property
+    def now_s(self) -> float:
+        return self._clock.now_s - self._began_s
+
+    def running_since_s(self, machine: str) -> float | None:
+        since_s = self._machines[machine].running_since_s
+        return None if since_s is None else since_s - self._began_s
+
+    def site_of(self, machine: str) -> str:
+        return self._machines[machine].site
+
+    def is_reachable(self, one: str, other: str) -> bool:
+        key = (one, self.site_of(one), other, self.site_of(other))
+        if key not in self._reachable:
+            scenario = _moved(self.scenario, {one: self.site_of(one), other: self.site_of(other)})
+            self._reachable[key] = can_be_direct(scenario, one, other)
+        return self._reachable[key]
+
+    def load_of(self, machine: str) -> Load:
+        return self._machines[machine].load()
+
+    # Observer of machines and of the network
+
+    def on_event(self, machine: str, event: Event) -> None:
+        if self._is_over:
+            return
+        self._events[type(event).__name__] += 1
+        self._trace.event(self.now_s, machine, event)
+        self._checks.on_event(machine, event)
+
+    def on_packet(self, event: PacketEvent) -> None:
+        if self._is_over:
+            return
+        self._packets += 1
+        self._trace.packet(event)
+        self._checks.on_packet(event)
+
+    def on_echo_request(self, machine: str, source: str, payload: bytes) -> None:
+        if not self._is_over:
+            self._checks.on_ping_received(machine, source, payload)
+
+    def on_echo_reply(self, machine: str, source: str, payload: bytes) -> None:
+        if self._is_over:
+            return
+        self._pings.replied(machine, source, payload)
+        self._checks.on_reply(machine, source, payload)
+
+    def task_died(self, machine: str, error: BaseException) -> None:
+        if not self._is_over:
+            self._checks.task_died(machine, error)
+
+    # Surroundings, for libraries that ask the operating system
+
+    def monotonic(self) -> float:
+        return self._clock.now_s
+
+    def wall_time(self) -> float:
+        machine = self._machine_that_runs()
+        if machine is None:
+            return self._wall_clock_began_s + self._clock.now_s
+        return machine.wall_time()
+
+    def random_bytes(self, size_bytes: int) -> bytes:
+        machine = self._machine_that_runs()
+        if machine is None or machine.boot is None:
+            return self._run_entropy.read(size_bytes)
+        return machine.random_bytes(size_bytes)
+
+    def _machine_that_runs(self) -> SimulatedMachine | None:
+        host = current_host.get(None)
+        return None if host is None else self._machines.get(host.name)
+
+    # How it is put together
+
+    def _build(self) -> None:
+        for name in self.scenario.bootstrap_names:
+            self._network.add_site(Site(name=name, line=BOOTSTRAP_LINE))
+            self._add_machine(Machine(name=name), name, self._bootstrap_config, is_bootstrap=True)
+        for site in _outer_first(self.scenario.sites):
+            self._network.add_site(site)
+        for site in self.scenario.sites:
+            for machine in site.machines:
+                self._add_machine(machine, site.name, self._home_config, is_bootstrap=False)
+
+    def _add_machine(
+        self, machine: Machine, site: str, write_config: Any, *, is_bootstrap: bool
+    ) -> None:
+        disk = self._directory / machine.name
+        state = MachineFiles(machine.name, disk).state
+        state.mkdir(parents=True)
+        (state / FILE_NAME).write_bytes(self._node_seed(machine.name))
+        (state / FILE_NAME).chmod(0o600)
+        if not is_bootstrap:
+            write_private_key(MachineFiles(machine.name, disk), self.private_keys[machine.name])
+        self._machines[machine.name] = SimulatedMachine(
+            machine,
+            site,
+            disk,
+            write_config,
+            is_bootstrap=is_bootstrap,
+            network=self._network,
+            clock=self._clock,
+            wall_clock=WallClock(self._clock, self._wall_clock_began_s, machine),
+            entropy=self._entropy,
+            observer=self,
+        )
+
+    def _node_seed(self, name: str) -> bytes:
+        return self._entropy.stream("overlay key", name).read(SEED_SIZE_BYTES)
+
+    def _listens_at(self, name: str) -> list[str]:
+        return [overlay_multiaddr(address.ip) for address in self._machines[name].addresses]
+
+    def _bootstrap_config(self, files: MachineFiles) -> str:
+        return bootstrap_config(files, self._listens_at(files.name))
+
+    def _home_config(self, files: MachineFiles) -> str:
+        bootstrap = [
+            f"{multiaddr}/p2p/{Identity.from_seed(self._node_seed(name)).peer_id}"
+            for name in self.scenario.bootstrap_names
+            for multiaddr in self._listens_at(name)
+        ]
+        peers = [
+            Peer(name, self.private_keys[name].public_key(), self._tunnels[name].ip)
+            for name in self.scenario.peers_of(files.name)
+        ]
+        versions = self.scenario.ip_versions
+        return home_config(files, versions, bootstrap, self._tunnels[files.name], peers)
+
+
+def _tunnels(scenario: Scenario) -> dict[str, IPv4Interface | IPv6Interface]:
+    """Addresses inside of the tunnel: those that the scenario gives, and others in its order."""
+    network: Any = TUNNEL_NETWORK if 4 in scenario.ip_versions else TUNNEL_NETWORK_IPV6
+    given = {machine.tunnel_address for machine in scenario.machines if machine.tunnel_address}
+    free = (address for address in network.hosts() if str(address) not in given)
+    interface: Any = IPv4Interface if 4 in scenario.ip_versions else IPv6Interface
+    return {
+        machine.name: interface((machine.tunnel_address or next(free), network.prefixlen))
+        for machine in scenario.machines
+    }
+
+
+def _outer_first(sites: Sequence[Site]) -> Iterator[Site]:
+    """Each site after the one it is behind."""
+    waiting = list(sites)
+    added: set[str | None] = {None}
+    while waiting:
+        ready = [site for site in waiting if site.behind in added]
+        yield from ready
+        added.update(site.name for site in ready)
+        waiting = [site for site in waiting if site.name not in added]
+
+
+def _moved(scenario: Scenario, places: Mapping[str, str]) -> Scenario:
+    """The scenario with each machine of ``places`` at that site."""
+    moving = {machine.name: machine for machine in scenario.machines if machine.name in places}
+    return replace(
+        scenario,
+        sites=tuple(
+            replace(
+                site,
+                machines=(
+                    *(machine for machine in site.machines if machine.name not in places),
+                    *(moving[name] for name, place in places.items() if place == site.name),
+                ),
+            )
+            for site in scenario.sites
+        ),
+    )
+
+
+@contextmanager
+def _scratch_directory() -> Iterator[Path]:
+    """For the disks of machines; in memory where the system has that."""
+    memory = Path("/dev/shm")
+    directory = tempfile.mkdtemp(prefix="wice-sim-", dir=memory if memory.is_dir() else None)
+    try:
+        yield Path(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _open_trace(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    with path.open("w") as file:
+        yield file

@@ -1,0 +1,83 @@
+"""The simulator runs the product: it knows of no simulation, and nothing of it is replaced."""
+
+import re
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import p2p
+import wice
+from sims import Scenario, Site
+from sims.link import LineModel, LinkModel
+from sims.nat import NAT_KINDS
+from sims.run import Progress, run
+from sims.scenario import Machine
+from sims.substitutes import REPLACED
+
+PRODUCT = ("wice", "p2p")
+
+PRIVATE_PARTS_OF_TRIO = {
+    "trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING",
+    "trio._core._run._r",
+}
+
+
+def test_product_code_has_no_branch_on_simulation() -> None:
+    branch = re.compile(r"\b(?:if|elif|while|assert|match|case)\b.*(?:sims?\b|simul|virtual)", re.I)
+    imports = re.compile(r"\b(?:import|from)\s+sims\b")
+    found = [
+        f"{path}:{number}: {line}"
+        for package in (wice, p2p)
+        for path in sorted(Path(package.__path__[0]).rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if branch.search(line) or imports.search(line)
+    ]
+    assert found == []
+
+
+def test_a_run_replaces_what_it_says_and_nothing_of_the_product() -> None:
+    replaced: set[str] = set()
+
+    def look(_progress: Progress) -> None:
+        during = dict(_parts())
+        replaced.update(name for name, part in before.items() if during.get(name) is not part)
+
+    line = LineModel(LinkModel(latency_s=0.01), LinkModel(latency_s=0.01))
+    scenario = Scenario(
+        name="two homes",
+        duration_s=10,
+        sites=tuple(
+            Site(
+                name=f"home-{name}",
+                line=line,
+                nats=NAT_KINDS["port-restricted"].nats,
+                machines=(Machine(name=name),),
+            )
+            for name in ("alice", "bob")
+        ),
+    )
+    run(scenario, 1)  # loads whatever is loaded late
+    before = dict(_parts())
+    result = run(scenario, 1, progress=look)
+    assert result.is_ok, result.violations
+    assert replaced == set(REPLACED) | PRIVATE_PARTS_OF_TRIO
+
+
+def _parts() -> Iterator[tuple[str, Any]]:
+    """Every function, class and method of every loaded module but the simulator's, by name."""
+    for module_name, module in list(sys.modules.items()):
+        if not isinstance(module, types.ModuleType) or module_name.partition(".")[0] == "sims":
+            continue
+        for name, value in list(vars(module).items()):
+            place = f"{module_name}.{name}"
+            if not callable(value) and place not in PRIVATE_PARTS_OF_TRIO:
+                continue
+            yield place, value
+            if isinstance(value, type) and module_name.partition(".")[0] in PRODUCT:
+                for attribute, member in list(vars(value).items()):
+                    if callable(member) or isinstance(
+                        member, property | staticmethod | classmethod
+                    ):
+                        yield f"{place}.{attribute}", member
