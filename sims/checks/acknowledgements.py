@@ -28,7 +28,10 @@ SETTLES_WITHIN_S: Final = 60.0
 unanswered for long is repeated as rarely: twice the longest disturbance comes on top."""
 
 WORDS_MAX: Final = 4
-"""Messages that those who understand each other may still have for each other, between looks."""
+"""Messages between two looks that are more than a word: news takes some, there and back."""
+
+TALKING_LOOKS_MAX: Final = 3
+"""Looks in a row at which those who understand each other were still talking."""
 
 
 @dataclass(slots=True)
@@ -40,10 +43,11 @@ class _Talk:
     repetitions: int = 0
     last_repetition_s: float = 0.0
     deliveries: int = 0
+    talking_looks: int = 0
 
     def begin(self, now_s: float, *, is_settled: bool) -> None:
         self.since_s, self.is_settled = now_s, is_settled
-        self.repetitions = self.deliveries = 0
+        self.repetitions = self.deliveries = self.talking_looks = 0
 
 
 class Acknowledgements(Check):
@@ -92,11 +96,12 @@ class Acknowledgements(Check):
                 self._judge_unsettled(pair, view, talk)
 
     def _judge_settled(self, pair: tuple[str, str], talk: _Talk) -> None:
-        if talk.deliveries > WORDS_MAX:
+        talk.talking_looks = talk.talking_looks + 1 if talk.deliveries > WORDS_MAX else 0
+        if talk.talking_looks >= TALKING_LOOKS_MAX:
             self.violation(
                 pair_name(*pair),
-                f"{talk.deliveries} messages were delivered since the last look, though both "
-                f"sides are settled; at most {WORDS_MAX} are to be expected",
+                f"{talk.deliveries} messages were delivered since the last look, and as many "
+                f"before it, though both sides are settled; the settled are silent",
             )
         talk.deliveries = 0
 

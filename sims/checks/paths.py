@@ -75,8 +75,7 @@ class ProvedPaths(Check):
         if selected is None or not isinstance(event, PeerTransitioned):
             return
         now_s = self.world.now_s
-        running_since_s = self.world.running_since_s(machine)
-        if running_since_s is not None and now_s - running_since_s < PROVED_WITHIN_S:
+        if self.quiet.has_just_woken(machine, PROVED_WITHIN_S):
             # What came before it fell asleep is read when it wakes.
             return
         self.looked()

@@ -68,6 +68,16 @@ class Quiet:
             self._of_signaling[key] = [_span(fault) for fault in faults]
         return self._since_s(self._of_signaling[key], (one, other))
 
+    def has_just_woken(self, machine: str, within_s: float) -> bool:
+        """Whether the machine slept at some time within the last seconds."""
+        now_s = self._world.now_s
+        return any(
+            isinstance(fault, Sleep)
+            and fault.target == machine
+            and fault.at_s <= now_s <= fault.ends_at_s + within_s
+            for fault in self._world.faults
+        )
+
     def healed_at_s(self) -> float:
         """When the last fault was over that ever is, and the last machine was there."""
         starts = [machine.starts_at_s for machine in self._scenario.machines]
