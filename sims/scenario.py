@@ -4,7 +4,7 @@ Plain data, the same whether it came from a TOML file or from Python.
 """
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Final
 
 from sims.faults import Fault
@@ -24,7 +24,7 @@ PEERS_EACH_MIN: Final = 2
 PING_EVERY_MIN_S: Final = 0.1
 
 TUNNEL_NETWORK: Final = IPv4Network("10.77.0.0/16")
-"""Where the mesh's own addresses are."""
+"""Where the mesh's own addresses are, unless there is IPv6 alone."""
 
 LAN: Final = LinkModel()
 """A cable at home: nothing that a mesh would feel."""
@@ -122,21 +122,6 @@ class Scenario:
     def machines(self) -> tuple[Machine, ...]:
         """Those with a WireGuard interface, in the order of the scenario."""
         return tuple(machine for site in self.sites for machine in site.machines)
-
-    @property
-    def tunnel_addresses(self) -> dict[str, IPv4Address]:
-        """Of every machine by name: its own where it has one, else the lowest that is free."""
-        own = {
-            machine.name: IPv4Address(machine.tunnel_address)
-            for machine in self.machines
-            if machine.tunnel_address is not None
-        }
-        taken = set(own.values())
-        free = (address for address in TUNNEL_NETWORK.hosts() if address not in taken)
-        return {
-            machine.name: own[machine.name] if machine.name in own else next(free)
-            for machine in self.machines
-        }
 
     def peers_of(self, name: str) -> tuple[str, ...]:
         """The machines that ``name`` knows, in the order of the scenario; it is mutual."""

@@ -216,6 +216,8 @@ def _check_machine(
         return
     place = (*place, "tunnel_address")
     text = machine.tunnel_address
+    if 4 not in scenario.ip_versions:
+        raise Mistake(place, "is IPv4, and here is IPv6 alone", "leave it out")
     remedy = f"use one of {TUNNEL_NETWORK}, or leave it out"
     try:
         address = IPv4Address(text)

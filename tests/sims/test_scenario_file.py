@@ -162,17 +162,6 @@ def test_a_degraded_line_is_the_sites_own_but_for_what_is_written() -> None:
     assert degrade.line.down.burst_loss.loss_bad == 1.0
 
 
-def test_addresses_of_the_mesh_are_own_ones_or_the_lowest_free() -> None:
-    addresses = parse_scenario(GOOD.replace("10.77.0.9", "10.77.0.1"), PATH).tunnel_addresses
-    assert {name: str(address) for name, address in addresses.items()} == {
-        "laptop": "10.77.0.2",
-        "nas": "10.77.0.1",
-        "flat-1": "10.77.0.3",
-        "flat-2": "10.77.0.4",
-        "flat-3": "10.77.0.5",
-    }
-
-
 KEYS_OF = "docs/reference/scenarios.md has all keys"
 REFUSALS = [
     ("[scenario]", "[scenari]", "1: scenari: unknown key; did you mean scenario?"),
@@ -232,6 +221,11 @@ REFUSALS = [
         "10.78.0.9",
         "16: sites.home.machines[1].address: 10.78.0.9 is no address of the mesh; "
         "use one of 10.77.0.0/16, or leave it out",
+    ),
+    (
+        'ip = "dual"',
+        'ip = "6"',
+        "16: sites.home.machines[1].address: is IPv4, and here is IPv6 alone; leave it out",
     ),
     (
         '"laptop",\n',
