@@ -159,7 +159,7 @@ def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | No
             trace_file = f"{directory}/trace"
         result = _run(loaded, seed, Path(trace_file))
         with Path(trace_file).open() as lines:
-            for line in tell(lines, only):
+            for line in tell(lines, result.violations, only):
                 click.echo(line)
     click.echo()
     show_result(_console(), result)

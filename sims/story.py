@@ -1,7 +1,8 @@
 """A trace as a story: what went wrong, what the daemons did about it, what the checks found."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -10,15 +11,15 @@ from sims.table import violation_line
 
 PACKET_KINDS: Final = ("sent", "received", "dropped")
 TOLD_KINDS: Final = (
-    "started",
-    "ended",
-    "first_ping",
     "PeerTransitioned",
     "OverlayJoined",
     "OverlayLost",
     "OverlayUnreachable",
 )
 """What everybody's story has; of a machine that is asked for, all is told."""
+
+PAUSE_MIN_S: Final = 2.0
+"""Pings that are answered later than that, or not at all for so long, are worth a line."""
 
 KIND_WITHIN: Final = 64
 """Characters from the start of a line that hold its time and kind."""
@@ -29,18 +30,53 @@ KEY_PREFIX_SIZE: Final = 8
 Line = Mapping[str, Any]
 
 
-def tell(lines: Iterable[str], only: Collection[str] = ()) -> Iterator[str]:
-    """Lines of a trace as lines for a person, in the order they happened in.
+def tell(
+    lines: Iterable[str], violations: Sequence[Violation], only: Collection[str] = ()
+) -> Iterator[str]:
+    """A trace and what checks found, as lines for a person, in the order they happened in.
 
     only: tell just what concerns these machines, but all events of theirs; faults and violations
     are always told.
     """
     names: dict[str, str] = {}
+    pings = _Pings()
+    found = deque(violations)
     for line in parsed(lines):
+        while found and found[0].at_s < line["at_s"]:
+            yield _tell_violation(found.popleft())
         if line["kind"] == "machine":
             names[line["public_key"]] = line["machine"]
+        elif line["kind"] in ("ping", "pong"):
+            if told := pings.tell(line, only):
+                yield told
         elif told := _tell(line, names, only):
             yield told
+    yield from map(_tell_violation, found)
+
+
+class _Pings:
+    """Tells of a pair's pings only the first that came back, and each that did after a pause."""
+
+    def __init__(self) -> None:
+        self._waits_since_s: dict[tuple[str, str], float] = {}
+        self._connected: set[tuple[str, str]] = set()
+
+    def tell(self, line: Line, only: Collection[str]) -> str:
+        at_s, pair = line["at_s"], (line["machine"], line["destination"])
+        if line["kind"] == "ping":
+            self._waits_since_s.setdefault(pair, at_s)
+            return ""
+        waited_s = at_s - self._waits_since_s.pop(pair, at_s)
+        is_first = pair not in self._connected
+        self._connected.add(pair)
+        if only and not set(only).intersection(pair):
+            return ""
+        who = " → ".join(pair)
+        if is_first:
+            return f"{at_s:9.3f} s  {who}: first ping came back"
+        if waited_s >= PAUSE_MIN_S:
+            return f"{at_s:9.3f} s  {who}: pings come back again, none did for {waited_s:.1f} s"
+        return ""
 
 
 def parsed(lines: Iterable[str]) -> Iterator[Line]:
@@ -58,9 +94,6 @@ def _tell(line: Line, names: Mapping[str, str], only: Collection[str]) -> str:
     at_s, kind = float(fields.pop("at_s")), str(fields.pop("kind"))
     if kind == "fault":
         return f"{at_s:9.3f} s  FAULT {_fault(fields)}"
-    if kind == "violation":
-        violation = Violation(at_s=at_s, **{name: line[name] for name in _VIOLATION_FIELDS})
-        return violation_line(violation).replace(" s  ", " s  VIOLATION ", 1)
     machine = str(fields.pop("machine", ""))
     peer = str(fields.pop("peer", ""))
     peer = names.get(peer, peer[:KEY_PREFIX_SIZE])
@@ -71,10 +104,11 @@ def _tell(line: Line, names: Mapping[str, str], only: Collection[str]) -> str:
     who = f"{machine} → {peer}" if peer else machine
     if kind == "PeerTransitioned":
         return f"{at_s:9.3f} s  {who}: {_transition(fields)}"
-    return f"{at_s:9.3f} s  {who}: {_words(kind)}{_rest(fields)}"
+    return f"{at_s:9.3f} s  {who}: {_words(kind)}{_rest(fields) if only else ''}"
 
 
-_VIOLATION_FIELDS: Final = ("check", "subject", "detail")
+def _tell_violation(violation: Violation) -> str:
+    return violation_line(violation).replace(" s  ", " s  VIOLATION ", 1)
 
 
 def _fault(fields: dict[str, Any]) -> str:
@@ -83,7 +117,7 @@ def _fault(fields: dict[str, Any]) -> str:
     del fields["planned_at_s"]
     target = fields.pop("target", "")
     what = f"{_words(kind)} of {target}" if target else _words(kind)
-    return f"{what} {phase}{_rest(fields)}"
+    return f"{what} {phase}s{_rest(fields) if phase == 'begin' else ''}"
 
 
 def _transition(fields: dict[str, Any]) -> str:

@@ -179,6 +179,13 @@ TRACE = [
         "loses_disk": False,
     },
     {"at_s": 4.0, "kind": "OverlayLost", "machine": "bootstrap-1"},
+    {"at_s": 4.2, "kind": "ping", "machine": "pc-2", "destination": "pc-3", "number": 0},
+    {"at_s": 5.0, "kind": "pong", "machine": "pc-2", "destination": "pc-3", "number": 0},
+    {"at_s": 6.0, "kind": "ping", "machine": "pc-2", "destination": "pc-3", "number": 1},
+    {"at_s": 6.1, "kind": "pong", "machine": "pc-2", "destination": "pc-3", "number": 1},
+    {"at_s": 7.0, "kind": "ping", "machine": "pc-2", "destination": "pc-3", "number": 2},
+    {"at_s": 8.0, "kind": "ping", "machine": "pc-2", "destination": "pc-3", "number": 3},
+    {"at_s": 10.1, "kind": "pong", "machine": "pc-2", "destination": "pc-3", "number": 3},
     {
         "at_s": 12.5,
         "kind": "violation",
@@ -197,12 +204,14 @@ def test_a_replay_tells_what_happened_in_the_order_of_time(world: World) -> None
     world.trace, world.result = as_lines(TRACE), bad
     done = invoke("replay", "homes", "--seed", "3")
     assert done.exit_code == 1
-    assert done.stdout.splitlines()[:6] == [
+    assert done.stdout.splitlines()[:8] == [
         "    1.000 s  pc-1 → pc-2: checking → selected (path: host)",
-        "    2.000 s  FAULT address change of home-1 begin",
-        "    3.000 s  FAULT crash of pc-1 begin, for_s 5.0",
+        "    2.000 s  FAULT address change of home-1 begins",
+        "    3.000 s  FAULT crash of pc-1 begins, for_s 5.0",
         "    4.000 s  bootstrap-1: overlay lost",
-        "   12.500 s  VIOLATION connected  pc-1 → pc-2: no ping",
+        "    5.000 s  pc-2 → pc-3: first ping came back",
+        "   10.100 s  pc-2 → pc-3: pings come back again, none did for 3.1 s",
+        "   12.500 s  VIOLATION connected  pc-1 → pc-2: no ping since 3 s",
         "",
     ]
     assert done.stdout.splitlines()[-1] == (
