@@ -54,9 +54,10 @@ def test_a_plain_line_draws_nothing() -> None:
         raise AssertionError("asked for randomness")
 
     under_test = Line(LinkModel(latency_s=0.02, rate_bits_s=1e6), refuse)
-    assert under_test.carry(udp(bytes(97)), 5.0) == [
-        (pytest.approx(5.021), udp(bytes(97)))  # 125 bytes at 1 Mbit/s
-    ]
+    # 125 bytes with headers, at 1 Mbit/s.
+    [(at_s, packet)] = under_test.carry(udp(bytes(97)), 5.0)
+    assert at_s == pytest.approx(5.021)
+    assert packet == udp(bytes(97))
 
 
 def test_loss_is_the_share_that_the_model_says() -> None:
