@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -48,12 +48,7 @@ class Ports(Generic[SocketT]):
 
         is_taken: whether something else than a bound socket is in the way.
         """
-        if wanted.port:
-            candidates: Sequence[int] = (wanted.port,)
-        else:
-            start = self._random.randrange(len(EPHEMERAL_PORTS))
-            candidates = (*EPHEMERAL_PORTS[start:], *EPHEMERAL_PORTS[:start])
-        for port in candidates:
+        for port in (wanted.port,) if wanted.port else self._ephemeral_ports():
             local = Endpoint(wanted.host, port)
             if not is_taken(local) and self._is_free(socket, local):
                 socket.local = local
@@ -76,6 +71,11 @@ class Ports(Generic[SocketT]):
 
     def clear(self) -> None:
         self._sockets.clear()
+
+    def _ephemeral_ports(self) -> Iterator[int]:
+        start = self._random.randrange(len(EPHEMERAL_PORTS))
+        yield from EPHEMERAL_PORTS[start:]
+        yield from EPHEMERAL_PORTS[:start]
 
     def _is_free(self, socket: SocketT, local: Endpoint) -> bool:
         return all(

@@ -151,6 +151,11 @@ class TcpConnection:
         return bool(incoming.ready_bytes) or incoming.is_over or self.phase is Phase.CLOSED
 
     @property
+    def is_over(self) -> bool:
+        """Whether the other side's stream ended in order."""
+        return self._incoming.is_over
+
+    @property
     def room_bytes(self) -> int:
         return max(0, self._send_buffer_bytes - len(self._outgoing))
 

@@ -35,6 +35,10 @@ class TcpLayer:
         """Connections, those too that are being made or ended."""
         return len(self._connections)
 
+    def connections(self) -> list[TcpConnection]:
+        """All that are not closed, also those that nobody holds any more."""
+        return list(self._connections.values())
+
     def bind(self, socket: "TcpSocket", wanted: Endpoint) -> None:
         def is_taken(local: Endpoint) -> bool:
             return not socket.reuses_address and any(

@@ -270,7 +270,8 @@ class TcpSocket(InternetSocket):
 
     def _read(self, connection: TcpConnection, size_max_bytes: int) -> bytes:
         data = connection.read(size_max_bytes)
-        if not data and connection.error is not None:
+        # Linux tells of a reset after the stream's end to writers alone.
+        if not data and connection.error is not None and not connection.is_over:
             self._raise_error(connection)
         return data
 

@@ -27,11 +27,13 @@ class Wire:
         self.clock = clock
         self.carry: Callable[[Packet], list[float]] = lambda _: [latency_s]
         self.sent: list[Packet] = []
+        self.hosts: list[Host] = []
         self._plugs: list[Plug] = []
 
     def host(self, number: int, *, mtu_bytes: int = 1_500) -> Host:
         """Plugged in with 10.0.0.``number``/24 and 2001:db8::``number``/64."""
         host = Host(f"host-{number}", self.clock, Random(number), NAMES)
+        self.hosts.append(host)
         self.plug(host, f"10.0.0.{number}/24", f"2001:db8::{number}/64", mtu_bytes=mtu_bytes)
         return host
 
