@@ -1,0 +1,163 @@
+"""A run told by hand, for checks to judge: two machines, ``laptop`` and ``nas``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sims.checks import Checks
+from sims.clock import STARTS_AT_S
+from sims.faults import Fault
+from sims.link import LineModel, LinkModel
+from sims.nat import PORT_RESTRICTED
+from sims.packet import Packet, PacketEvent, Protocol
+from sims.scenario import Expectation, Machine, Scenario, Site
+from sims.world import Load
+from wice.datagram import Endpoint
+from wice.events import EnvelopeDelivered, PeerTransitioned
+from wice.keys import PrivateKey
+
+LAPTOP, NAS = "laptop", "nas"
+ADDRESSES = {LAPTOP: "10.77.0.1", NAS: "10.77.0.2"}
+TO_NAS = Endpoint("198.51.100.7", 51820)
+ELSEWHERE = Endpoint("203.0.113.9", 40000)
+KEEPALIVE = bytes((4, 0, 0, 0)) + bytes(28)
+LOOK_EVERY_S = 5.0
+
+
+def a_line(**changes: Any) -> LineModel:
+    return LineModel(LinkModel(**changes), LinkModel(**changes))
+
+
+def a_scenario(expect: Expectation, line: LineModel) -> Scenario:
+    sites = tuple(
+        Site(
+            name=f"home-{name}", line=line, nats=(PORT_RESTRICTED,), machines=(Machine(name=name),)
+        )
+        for name in (LAPTOP, NAS)
+    )
+    return Scenario(name="a story", duration_s=600, sites=sites, expect=expect)
+
+
+class Story:
+    """A ``World`` whose every word is written by the test."""
+
+    def __init__(
+        self,
+        *,
+        faults: Sequence[Fault] = (),
+        expect: Expectation | None = None,
+        line: LineModel | None = None,
+    ) -> None:
+        self.scenario = a_scenario(expect or Expectation(), line or a_line())
+        self.now_s = 0.0
+        self.faults = faults
+        self.private_keys = {
+            name: PrivateKey(bytes([40 + number]) * 31 + b"\x01")
+            for number, name in enumerate(ADDRESSES)
+        }
+        self.tunnel_addresses: Mapping[str, Sequence[str]] = {
+            name: (address,) for name, address in ADDRESSES.items()
+        }
+        self.community = "people-of-the-story"
+        self.running_since: dict[str, float | None] = {LAPTOP: 0.0, NAS: 0.0}
+        self.are_reachable = True
+        self.load = Load(tasks=50, sockets=5, tcp_connections=2, queued_bytes=0)
+        self.peers: dict[str, dict[str, Any]] = {name: self._peer(name) for name in ADDRESSES}
+        self.counters: dict[str, int] = {}
+        self.checks = Checks(self)
+
+    # World
+
+    def running_since_s(self, machine: str) -> float | None:
+        return self.running_since[machine]
+
+    def site_of(self, machine: str) -> str:
+        return f"home-{machine}"
+
+    def is_reachable(self, _one: str, _other: str) -> bool:
+        return self.are_reachable
+
+    def load_of(self, _machine: str) -> Load:
+        return self.load
+
+    # What happens
+
+    def transition(
+        self, old: str, new: str, cause: str, detail: str = "", *, machine: str = LAPTOP
+    ) -> None:
+        self.checks.on_event(
+            machine,
+            PeerTransitioned(
+                at_s=STARTS_AT_S + self.now_s,
+                interface="wg0",
+                peer=self.private_keys[other_than(machine)].public_key(),
+                old=old,
+                new=new,
+                cause=cause,
+                detail=detail,
+            ),
+        )
+
+    def delivered(self, machine: str = LAPTOP) -> None:
+        key = self.private_keys[other_than(machine)].public_key()
+        at_s = STARTS_AT_S + self.now_s
+        self.checks.on_event(machine, EnvelopeDelivered(at_s=at_s, peer=key, way="anchor"))
+
+    def sent(self, payload: bytes, destination: Endpoint = TO_NAS) -> None:
+        packet = Packet(Protocol.UDP, Endpoint("192.168.1.2", 51820), destination, payload)
+        self.checks.on_packet(PacketEvent(STARTS_AT_S + self.now_s, "sent", LAPTOP, packet))
+
+    def received(self, source: Endpoint, payload: bytes = b"a check") -> None:
+        packet = Packet(Protocol.UDP, source, Endpoint("192.168.1.2", 51820), payload)
+        self.checks.on_packet(PacketEvent(STARTS_AT_S + self.now_s, "received", LAPTOP, packet))
+
+    def reply(self, number: int = 0) -> None:
+        """Both sides' pings are answered."""
+        for name in ADDRESSES:
+            payload = f"wice-sims-ping-{name}#{self.now_s}#{number}".encode()
+            self.checks.on_reply(name, ADDRESSES[other_than(name)], payload)
+
+    def look(self) -> None:
+        self.checks.look(
+            {
+                name: {
+                    "uptime_s": self.now_s - since_s,
+                    "overlay": {"joined": True},
+                    "interfaces": [{"peers": [self.peers[name]]}],
+                    "counters": self.counters,
+                }
+                for name, since_s in self.running_since.items()
+                if since_s is not None
+            }
+        )
+
+    def wait(self, seconds: float, *, is_answered: bool = True) -> None:
+        """Time passes with looks and pings."""
+        until_s = self.now_s + seconds
+        while self.now_s < until_s:
+            self.now_s = min(self.now_s + LOOK_EVERY_S, until_s)
+            if is_answered:
+                self.reply()
+            self.look()
+
+    def found(self, check: str) -> list[str]:
+        """What ``check`` said, each with its subject."""
+        return [
+            f"{violation.subject}: {violation.detail}"
+            for violation in self.checks.violations
+            if violation.check == check
+        ]
+
+    def _peer(self, machine: str) -> dict[str, Any]:
+        return {
+            "name": other_than(machine),
+            "state": "connected",
+            "path": "direct",
+            "endpoint": str(TO_NAS),
+            "selected": str(TO_NAS),
+            "reason": "",
+            "signaling": {"settled": True, "sessions": 1, "messages": 4},
+        }
+
+
+def other_than(machine: str) -> str:
+    return NAS if machine == LAPTOP else LAPTOP

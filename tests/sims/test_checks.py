@@ -1,0 +1,373 @@
+"""Checks hear a story that is fine, and one that breaks them."""
+
+import base64
+
+import pytest
+
+from sims.checks.acknowledgements import ANSWERED_WITHIN_S, REPETITION_SPACING_S
+from sims.checks.findings import VIOLATIONS_OF_SUBJECT_MAX
+from sims.checks.paths import ROAMED_MAX_S, SWITCHES_WITHIN_S
+from sims.faults import Crash, ReplayEnvelopes, ReplayPackets, Sleep
+from sims.world import PING_MARKER, Load
+from tests.sims.story_for_checks import (
+    ADDRESSES,
+    ELSEWHERE,
+    KEEPALIVE,
+    LAPTOP,
+    NAS,
+    TO_NAS,
+    Story,
+)
+from wice.datagram import Endpoint
+
+
+def connect(story: Story) -> None:
+    story.transition("seeking", "described", "description received")
+    story.transition("described", "checking", "checks started")
+    story.received(TO_NAS)
+    story.transition("checking", "selected", "path selected", str(TO_NAS))
+    story.sent(KEEPALIVE)
+    story.transition("selected", "connected", "handshake completed")
+
+
+def test_a_good_story_breaks_nothing_and_what_had_nothing_to_judge_is_seen() -> None:
+    story = Story()
+    connect(story)
+    story.wait(120)
+    story.checks.finish()
+    assert story.checks.violations == []
+    looked = story.checks.looked
+    assert looked["tunnels"] == looked["acknowledgements"] == 48
+    assert looked["transitions"] == 4
+    assert looked["proved-paths"] == looked["wireguard-destinations"] == 1
+    assert looked["healed"] == 2
+    assert looked["all-pairs-connected"] == looked["unreachable"] == 0
+    assert "unreachable" in looked
+
+
+def test_the_same_again_about_the_same_is_not_told_for_ever() -> None:
+    story = Story()
+    for _ in range(100):
+        story.sent(KEEPALIVE, ELSEWHERE)
+    assert len(story.found("wireguard-destinations")) == VIOLATIONS_OF_SUBJECT_MAX
+
+
+# Tasks and bounds
+
+
+def test_a_task_that_dies_is_told_with_its_cause() -> None:
+    story = Story()
+    story.now_s = 12.5
+    try:
+        raise ExceptionGroup("tasks", [ValueError("what came was odd")])
+    except ExceptionGroup as error:
+        story.checks.task_died(NAS, error)
+    (violation,) = story.checks.violations
+    assert (violation.at_s, violation.check, violation.subject) == (12.5, "tasks", NAS)
+    assert "ValueError: what came was odd; no task may die" in violation.detail
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        (Load(tasks=10_000, sockets=5, tcp_connections=2, queued_bytes=0), "10000 tasks"),
+        (Load(tasks=50, sockets=5_000, tcp_connections=2, queued_bytes=0), "5000 sockets"),
+        (Load(tasks=50, sockets=5, tcp_connections=999, queued_bytes=0), "999 TCP connections"),
+        (Load(tasks=50, sockets=5, tcp_connections=2, queued_bytes=1 << 30), "nobody reads"),
+    ],
+)
+def test_a_machine_that_holds_too_much_is_told(load: Load, said: str) -> None:
+    story = Story()
+    story.load = load
+    story.look()
+    assert all(said in found and "at most" in found for found in story.found("bounds"))
+    assert len(story.found("bounds")) == 2
+
+
+def test_a_daemon_that_loses_its_own_events_is_told() -> None:
+    story = Story()
+    story.counters = {"events_lost": 3}
+    story.look()
+    assert f"{LAPTOP}: counted 3 events_lost; at most 0 are due" in story.found("bounds")
+
+
+# States
+
+
+def test_a_change_that_the_table_does_not_have_is_told() -> None:
+    story = Story()
+    story.transition("seeking", "connected", "path selected", str(TO_NAS))
+    assert story.found("transitions") == [
+        "laptop to nas: went from seeking to connected because of 'path selected'; the table of "
+        "states says nothing for that"
+    ]
+
+
+def test_a_state_that_was_never_entered_cannot_be_left() -> None:
+    story = Story()
+    story.transition("seeking", "described", "description received")
+    story.transition("connected", "checking", "path lost")
+    assert story.found("transitions") == [
+        "laptop to nas: left connected for checking, but what it entered last was described"
+    ]
+
+
+def test_a_daemon_that_was_started_again_knows_nobody() -> None:
+    story = Story()
+    connect(story)
+    connect(story)
+    assert story.found("transitions") == []
+
+
+# Paths
+
+
+def test_a_path_from_where_nothing_came_is_told() -> None:
+    story = Story()
+    connect(story)
+    story.now_s = 30
+    story.transition("connected", "connected", "path selected", str(ELSEWHERE))
+    assert story.found("proved-paths") == [
+        f"laptop to nas: selected the path to {ELSEWHERE}, from where nothing ever came; a path is "
+        "selected because of what came along it"
+    ]
+
+
+def test_a_path_that_died_long_ago_is_told() -> None:
+    story = Story()
+    connect(story)
+    story.now_s = 20
+    story.transition("connected", "connected", "path selected", str(TO_NAS))
+    (found,) = story.found("proved-paths")
+    assert "from where the last came 20.0 s ago" in found
+
+
+def test_who_wakes_reads_what_came_before() -> None:
+    story = Story(faults=[Sleep(at_s=1, for_s=60, target=LAPTOP)])
+    story.received(TO_NAS)
+    story.now_s = 61
+    story.transition("checking", "selected", "path selected", str(TO_NAS))
+    assert story.found("proved-paths") == []
+
+
+def test_wireguard_may_not_send_where_ice_never_said() -> None:
+    story = Story()
+    connect(story)
+    story.sent(KEEPALIVE, ELSEWHERE)
+    assert story.found("wireguard-destinations") == [
+        f"laptop: WireGuard sent to {ELSEWHERE}, which ICE had not selected and nothing of "
+        f"WireGuard's came from; selected: {TO_NAS} for nas"
+    ]
+
+
+def test_wireguard_may_answer_where_wireguard_came_from() -> None:
+    story = Story()
+    connect(story)
+    story.received(ELSEWHERE, KEEPALIVE)
+    story.sent(KEEPALIVE, ELSEWHERE)
+    story.sent(b"a check of ICE", Endpoint("192.0.2.200", 1))
+    assert story.found("wireguard-destinations") == []
+
+
+def test_wireguard_leaves_the_path_that_was_replaced() -> None:
+    story = Story()
+    connect(story)
+    story.received(ELSEWHERE)
+    story.transition("connected", "connected", "path selected", str(ELSEWHERE))
+    story.sent(KEEPALIVE, TO_NAS)
+    assert story.found("wireguard-destinations") == []
+    story.now_s += SWITCHES_WITHIN_S + 1
+    story.sent(KEEPALIVE, ELSEWHERE)
+    assert story.found("wireguard-destinations") == []
+    story.sent(KEEPALIVE, TO_NAS)
+    assert len(story.found("wireguard-destinations")) == 1
+
+
+def test_wireguard_that_stays_elsewhere_than_ice_is_told() -> None:
+    story = Story()
+    story.peers[LAPTOP]["endpoint"] = str(ELSEWHERE)
+    story.wait(ROAMED_MAX_S)
+    assert story.found("endpoint-is-selected") == []
+    story.wait(15)
+    assert (
+        f"WireGuard sends to {ELSEWHERE} and ICE selected {TO_NAS}"
+        in (story.found("endpoint-is-selected")[0])
+    )
+
+
+def test_wireguard_may_roam_while_something_is_wrong() -> None:
+    story = Story(faults=[Crash(at_s=30, for_s=20, target=NAS)])
+    story.peers[LAPTOP]["endpoint"] = str(ELSEWHERE)
+    story.wait(90)
+    assert story.found("endpoint-is-selected") == []
+
+
+# Replays
+
+
+def test_a_ping_that_comes_out_twice_is_told() -> None:
+    story = Story(faults=[ReplayPackets(at_s=0, for_s=60, target="home-nas", share=1, after_s=1)])
+    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], PING_MARKER + b"1")
+    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], PING_MARKER + b"2")
+    story.checks.on_reply(LAPTOP, ADDRESSES[NAS], PING_MARKER + b"1")
+    assert story.checks.violations == []
+    story.now_s = 7
+    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], PING_MARKER + b"1")
+    assert story.found("replays") == [
+        "nas: the echo request 'wice-sims-ping-1' of 10.77.0.1 came out of the tunnel a second "
+        "time, first at 0.000 s; WireGuard must drop what it has received before"
+    ]
+    story.checks.on_reply(LAPTOP, ADDRESSES[NAS], PING_MARKER + b"1")
+    assert len(story.found("replays")) == 2
+
+
+def test_sessions_without_a_reason_are_told() -> None:
+    story = Story(faults=[ReplayEnvelopes(at_s=1, for_s=60, target="bootstrap-1", after_s=5)])
+    story.peers[LAPTOP]["signaling"]["sessions"] = 3
+    story.look()
+    assert story.found("sessions") == []
+    story.peers[LAPTOP]["signaling"]["sessions"] = 4
+    story.wait(10)
+    assert story.found("sessions")[0] == (
+        "laptop to nas: began 4 sessions; 0 paths lost, 0 restarts of the peer, 0 old sessions "
+        "are reason for 3 at most"
+    )
+
+
+def test_paths_lost_and_restarts_are_reasons_for_sessions() -> None:
+    story = Story(faults=[Crash(at_s=20, for_s=5, target=NAS)])
+    connect(story)
+    story.transition("connected", "checking", "path lost")
+    story.now_s = 40
+    story.running_since[NAS] = 25
+    story.peers[LAPTOP]["signaling"]["sessions"] = 5
+    story.look()
+    assert story.found("sessions") == []
+
+
+def test_what_a_restarted_daemon_forgot_may_be_replayed_to_it() -> None:
+    faults = (
+        Crash(at_s=20, for_s=5, target=NAS),
+        ReplayEnvelopes(at_s=1, for_s=60, target="bootstrap-1", after_s=20),
+    )
+    story = Story(faults=faults)
+    story.look()
+    story.now_s = 30
+    story.running_since[NAS] = 25
+    story.peers[NAS]["signaling"]["sessions"] = 4
+    story.look()
+    assert story.found("sessions") == []
+    story.peers[NAS]["signaling"]["sessions"] = 5
+    story.look()
+    assert (
+        "0 restarts of the peer, 1 old sessions are reason for 4 at most"
+        in (story.found("sessions")[0])
+    )
+
+
+# Cleartext
+
+
+@pytest.mark.parametrize("offset", range(8))
+def test_what_must_not_be_seen_is_found_wherever_it_stands(offset: int) -> None:
+    key = Story().private_keys[NAS]
+    for secret, said in (
+        (base64.b64decode(key.reveal_base64()), "the private key of nas in clear"),
+        (key.reveal_base64().encode(), "the private key of nas in base64"),
+        (bytes(key.public_key()), "the public key of nas in clear"),
+        (str(key.public_key()).encode(), "the public key of nas in base64"),
+        (PING_MARKER, "a ping through the tunnel"),
+        (Story().community.encode(), "the name of the community"),
+    ):
+        story = Story()
+        story.sent(b"\x55" * offset + secret + b"\x55" * 3)
+        (found,) = story.found("cleartext")
+        assert found.startswith(f"laptop: sent {said}")
+
+
+def test_a_packet_of_the_tunnel_without_a_tunnel_is_found() -> None:
+    story = Story()
+    header = bytes(12) + bytes((10, 77, 0, 1)) + bytes((10, 77, 0, 2))
+    story.sent(header + b"whatever")
+    assert "a packet from 10.77.0.1 to 10.77.0.2 in clear" in story.found("cleartext")[0]
+
+
+def test_what_is_sealed_passes() -> None:
+    story = Story()
+    for size_bytes in (0, 1, 7, 8, 9, 15, 148, 1_400):
+        story.sent(bytes(range(256))[: size_bytes % 256] * 5)
+    assert story.found("cleartext") == []
+    assert story.checks.looked["cleartext"] > 0
+
+
+# Acknowledgements
+
+
+def unsettle(story: Story) -> None:
+    story.peers[LAPTOP]["signaling"]["settled"] = False
+    story.look()
+
+
+def test_repeating_without_an_acknowledgement_is_told() -> None:
+    story = Story()
+    unsettle(story)
+    for _ in range(3):
+        story.now_s += REPETITION_SPACING_S
+        story.delivered()
+    story.look()
+    assert story.found("acknowledgements") == []
+    story.now_s += ANSWERED_WITHIN_S
+    story.look()
+    assert story.found("acknowledgements") == [
+        "laptop to nas: 3 repetitions were delivered in 11 s, and still this side lacks an "
+        "acknowledgement; one should do"
+    ]
+
+
+def test_one_that_is_acknowledged_in_the_end_is_fine() -> None:
+    story = Story()
+    unsettle(story)
+    for _ in range(3):
+        story.now_s += REPETITION_SPACING_S
+        story.delivered()
+    story.peers[LAPTOP]["signaling"]["settled"] = True
+    story.wait(30)
+    assert story.found("acknowledgements") == []
+
+
+def test_repetitions_while_something_is_wrong_are_fine() -> None:
+    story = Story(faults=[Crash(at_s=0, for_s=100, target="bootstrap-1")])
+    story.running_since["bootstrap-1"] = None
+    unsettle(story)
+    for _ in range(20):
+        story.now_s += REPETITION_SPACING_S
+        story.delivered()
+        story.look()
+    assert story.found("acknowledgements") == []
+
+
+def test_to_be_unsettled_and_silent_is_told() -> None:
+    story = Story()
+    unsettle(story)
+    story.wait(60)
+    assert story.found("acknowledgements") == []
+    story.wait(10)
+    assert (
+        "lacks an acknowledgement for 65 s in a quiet network"
+        in (story.found("acknowledgements")[0])
+    )
+
+
+def test_the_settled_do_not_go_on_talking() -> None:
+    story = Story()
+    story.look()
+    for _ in range(3):
+        assert story.found("acknowledgements") == []
+        for _ in range(5):
+            story.now_s += 1
+            story.delivered()
+        story.look()
+    assert (
+        "though both sides are settled; the settled are silent"
+        in (story.found("acknowledgements")[0])
+    )
