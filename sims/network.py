@@ -51,7 +51,6 @@ class Attachment:
         """cables: to the router, and from it."""
         self.site = router.name
         self.machine = machine
-        self.mtu_bytes = router.site.lan.mtu_bytes
         self.on_change: Callable[[], None] | None = None
         self.addresses: tuple[IPInterface, ...] = ()
         self._network = network
@@ -60,6 +59,10 @@ class Attachment:
         self._to_router, self._from_router = cables
         self._internet = network.internet
         self._hosts: tuple[str, ...] = ()
+
+    @property
+    def mtu_bytes(self) -> int:
+        return self._router.mtu_bytes
 
     def send(self, packet: Packet) -> None:
         """Send what the machine's network interface sends; nobody receives it before this ends."""

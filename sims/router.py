@@ -155,6 +155,18 @@ class Router:
         self._up = None if line.up is None else Line(line.up, self._randoms["up"])
         self._down = None if line.down is None else Line(line.down, self._randoms["down"])
 
+    @property
+    def mtu_bytes(self) -> int:
+        """What gets through to the internet whole, as routers tell their LAN.
+
+        RFC 2132 section 5.1, RFC 4861 section 4.6.4; a line that is dead tells nothing.
+        """
+        links = [link for link in (self.line.up, self.line.down) if link is not None]
+        fits = [self.site.lan.mtu_bytes, *(link.mtu_bytes for link in links)]
+        if self._above is not None:
+            fits.append(self._above.mtu_bytes)
+        return min(fits)
+
     def forget(self) -> None:
         """Lose all mappings and flows, as in a reboot."""
         for nat in self.nats:

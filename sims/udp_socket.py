@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 PAYLOAD_SIZE_MAX_BYTES: Final = 65_507
+FITS_ANYWHERE_BYTES: Final = 512
+"""No MTU has to be asked for; IPv4 takes 576 bytes everywhere (RFC 791 section 3.1)."""
 BOOKKEEPING_PER_DATAGRAM_BYTES: Final = 512
 """What Linux counts against the buffer beside the payload, roughly."""
 
@@ -237,10 +239,10 @@ class UdpSocket(InternetSocket):
             source = self.local.host
         if source is not None and not self._host.is_local(source):
             raise_errno(errno.EINVAL)
-        headers_size_bytes = _HEADERS_SIZE_BYTES[remote.is_ipv6]
-        room_bytes = min(route.interface.mtu_bytes - headers_size_bytes, PAYLOAD_SIZE_MAX_BYTES)
-        if len(data) > room_bytes:
-            raise_errno(errno.EMSGSIZE)
+        if len(data) > FITS_ANYWHERE_BYTES:
+            size_bytes = len(data) + _HEADERS_SIZE_BYTES[remote.is_ipv6]
+            if size_bytes > route.interface.mtu_bytes or len(data) > PAYLOAD_SIZE_MAX_BYTES:
+                raise_errno(errno.EMSGSIZE)
         if remote.host in WILDCARDS:
             remote = Endpoint(route.source, remote.port)
         local = Endpoint(source or route.source, self.local.port)

@@ -565,9 +565,11 @@ def test_blind_resets_and_stale_segments_change_nothing() -> None:
 
 
 def test_it_runs_over_the_simulated_internet() -> None:
+    """With lines whose MTU is smaller than that of the LANs: nothing is lost on them."""
+
     async def main(wire: Wire) -> None:
         events: list[PacketEvent] = []
-        link = LinkModel(latency_s=0.01, rate_bits_s=20e6)
+        link = LinkModel(latency_s=0.01, rate_bits_s=20e6, mtu_bytes=1_492)
         network = Network(wire.clock, Entropy(1), (4, 6), events.append)
         hosts = []
         for number, name in enumerate(("left", "right")):
