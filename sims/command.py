@@ -157,6 +157,7 @@ def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | No
         if trace_file is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="wice-sim-"))
             trace_file = f"{directory}/trace"
+        Path(trace_file).touch()
         result = _run(loaded, seed, Path(trace_file))
         with Path(trace_file).open() as lines:
             for line in tell(lines, result.violations, only):
@@ -261,15 +262,40 @@ def _load(name: str) -> "Scenario":
 
 def _run(scenario: "Scenario", seed: int, trace_path: Path | None) -> "RunResult":
     from sims.progress_line import ProgressLine
-    from sims.run import run
     from sims.table import progress_text
 
+    def show(progress: "Progress") -> None:
+        line.show(progress_text(progress), progress.real_s)
+
     with ProgressLine(sys.stderr) as line:
+        try:
+            from sims.run import run
 
-        def show(progress: "Progress") -> None:
-            line.show(progress_text(progress), progress.real_s)
+            return run(scenario, seed, trace_path=trace_path, progress=show)
+        except KeyboardInterrupt:
+            return _interrupted_at_once(scenario, seed)
 
-        return run(scenario, seed, trace_path=trace_path, progress=show)
+
+def _interrupted_at_once(scenario: "Scenario", seed: int) -> "RunResult":
+    """What is known before a run has begun."""
+    from sims.result import RunResult
+
+    return RunResult(
+        scenario=scenario.name,
+        seed=seed,
+        is_complete=False,
+        virtual_s=0.0,
+        real_s=0.0,
+        cpu_s=0.0,
+        memory_bytes=0,
+        packets=0,
+        events=0,
+        pairs=(),
+        checks={},
+        violations=(),
+        counters={},
+        trace_sha256="",
+    )
 
 
 def _console(*files: str | None) -> "Console":

@@ -1,7 +1,7 @@
 """The workload of a run: every ordered pair of machines pings through its tunnel, all the time."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -40,6 +40,7 @@ class Pings:
     """Sends them and counts what comes back.
 
     addresses: inside of the tunnel, by machine. every_s: how often a connected pair pings.
+    tell: the source, destination and number of each ping that is sent.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Pings:
         addresses: Mapping[str, str],
         pairs: Sequence[tuple[str, str]],
         every_s: float,
+        tell: Callable[[str, str, int], None],
     ) -> None:
         self.pairs = {pair: PairPings(*pair) for pair in pairs}
         self._clock = clock
@@ -56,6 +58,7 @@ class Pings:
         self._addresses = addresses
         self._names = {address: name for name, address in addresses.items()}
         self._every_s = every_s
+        self._tell = tell
 
     def start(self) -> None:
         """Pairs take turns, so that not all of them ping in the same instant."""
@@ -68,8 +71,11 @@ class Pings:
         """How many pairs got an answer at some time."""
         return sum(pings.first_reply_at_s is not None for pings in self.pairs.values())
 
-    def replied(self, machine: str, source: str, payload: bytes) -> tuple[str, str] | None:
-        """An echo reply came out of the tunnel of ``machine``; give its pair, once for a ping."""
+    def replied(self, machine: str, source: str, payload: bytes) -> tuple[str, str, int] | None:
+        """An echo reply came out of the tunnel of ``machine``.
+
+        Give source, destination and number of its ping, once.
+        """
         pings = self.pairs.get((machine, self._names.get(source, "")))
         if pings is None or payload not in pings.waiting:
             return None
@@ -79,13 +85,14 @@ class Pings:
         pings.last_reply_at_s = self._clock.now_s
         if pings.first_reply_at_s is None:
             pings.first_reply_at_s = self._clock.now_s
-        return pings.source, pings.destination
+        return pings.source, pings.destination, int(payload.rpartition(b"#")[2])
 
     def _ping(self, pings: PairPings) -> None:
         payload = PING_MARKER + f"{pings.source}>{pings.destination}#{pings.sent}".encode()
         if self._machines[pings.destination].is_running and self._machines[pings.source].ping(
             self._addresses[pings.destination], payload
         ):
+            self._tell(pings.source, pings.destination, pings.sent)
             pings.sent += 1
             pings.waiting.append(payload)
             if pings.unanswered_since_s is None:

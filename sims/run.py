@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -59,6 +60,9 @@ WALL_CLOCK_SPAN_S: Final = 30 * 86_400.0
 LOOK_EVERY_S: Final = 5.0
 """How often daemons are asked for their status, and checks look at it."""
 
+PROGRESS_EVERY_PACKETS: Final = 512
+"""How often who watches is told how far the run is, beside when checks look."""
+
 COLLECT_EVERY_S: Final = 60.0
 """Virtual seconds between collections of garbage."""
 
@@ -98,8 +102,9 @@ def run(
         it = Run(scenario, entropy, clock, Trace(file), directory, progress)
         with substituted(it), seeded_scheduling(entropy.random("scheduling")):
             try:
-                trio.run(it.main, clock=clock)
-            except KeyboardInterrupt:
+                # Anywhere else it would come out of a library's task, which may swallow it.
+                trio.run(it.main, clock=clock, restrict_keyboard_interrupt_to_checkpoints=True)
+            except* KeyboardInterrupt:
                 it.is_interrupted = True
         return it.result()
 
@@ -152,6 +157,7 @@ class Run:
             {name: addresses[0] for name, addresses in self.tunnel_addresses.items()},
             scenario.pairs,
             scenario.ping_every_s,
+            partial(self._tell_ping, "ping"),
         )
         self._checks = Checks(self)
 
@@ -162,24 +168,34 @@ class Run:
         trio.socket.set_custom_socket_factory(SimulatedSocketFactory())
         trio.socket.set_custom_hostname_resolver(SimulatedResolver())
         async with trio.open_nursery() as nursery:
-            for name in self.scenario.bootstrap_names:
-                await self._machines[name].start(nursery)
-            self._began_s = self._clock.now_s
-            for machine in self.scenario.machines:
-                nursery.start_soon(self._start_later, machine, nursery)
-            self._pings.start()
-            driver = FaultDriver(
-                self._network, self._machines, self._clock, self._entropy, self._trace
-            )
-            nursery.start_soon(driver.drive, self.faults, self._began_s, nursery)
-            await self._look_until_over()
-            self._end()
+            try:
+                await self._play(nursery)
+                self._checks.finish()
+            finally:
+                self._end()
             nursery.cancel_scope.cancel()
+
+    async def _play(self, nursery: trio.Nursery) -> None:
+        for name in self.scenario.bootstrap_names:
+            await self._machines[name].start(nursery)
+        self._began_s = self._clock.now_s
+        for machine in self.scenario.machines:
+            nursery.start_soon(self._start_later, machine, nursery)
+        self._introduce()
+        self._pings.start()
+        driver = FaultDriver(self._network, self._machines, self._clock, self._entropy, self._trace)
+        nursery.start_soon(driver.drive, self.faults, self._began_s, nursery)
+        await self._look_until_over()
+
+    def _introduce(self) -> None:
+        """Whose the keys in the lines of the trace are."""
+        for name, private_key in self.private_keys.items():
+            public_key = str(private_key.public_key())
+            self._trace.line("machine", self.now_s, machine=name, public_key=public_key)
 
     def _end(self) -> None:
         """Nothing after this is part of the run: daemons are not even asked to end."""
         self._ended_at_s = self.now_s
-        self._checks.finish()
         self._is_over = True
         for machine in self._machines.values():
             machine.kill()
@@ -311,6 +327,8 @@ class Run:
         if self._is_over:
             return
         self._packets += 1
+        if self._progress is not None and self._packets % PROGRESS_EVERY_PACKETS == 0:
+            self._progress(self._progress_now())
         self._trace.packet(event)
         self._checks.on_packet(event)
 
@@ -321,8 +339,13 @@ class Run:
     def on_echo_reply(self, machine: str, source: str, payload: bytes) -> None:
         if self._is_over:
             return
-        self._pings.replied(machine, source, payload)
+        ping = self._pings.replied(machine, source, payload)
+        if ping is not None:
+            self._tell_ping("pong", *ping)
         self._checks.on_reply(machine, source, payload)
+
+    def _tell_ping(self, kind: str, source: str, destination: str, number: int) -> None:
+        self._trace.line(kind, self.now_s, machine=source, destination=destination, number=number)
 
     def task_died(self, machine: str, error: BaseException) -> None:
         if not self._is_over:

@@ -195,8 +195,9 @@ def show_swarm(console: Console, swarm: SwarmResult, replay_command: Callable[[i
         say(f"\n… and {len(failed) - LINES_MAX} more: seeds {seeds}")
     if failed:
         say("")
-    verdict = f"{len(failed)} of {done} failed" if failed else f"all {done} hold"
-    say(f"{swarm.scenario}, seeds from {swarm.first_seed}: {verdict}")
+    if done:
+        count = f"{len(failed)} of {done} failed" if failed else f"all {done} hold"
+        say(f"{swarm.scenario}, seeds from {swarm.first_seed}: {count}")
 
 
 def _first_failure(result: SeedResult) -> str:

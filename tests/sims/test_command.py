@@ -276,6 +276,24 @@ def test_an_interrupted_swarm_leaves_what_is_finished(
     assert (report["ok"], report["is_complete"], len(report["results"])) == (False, False, 1)
 
 
+@pytest.mark.parametrize("verb", ["run", "replay"])
+def test_ctrl_c_before_the_run_began_leaves_an_empty_result(
+    world: World, tmp_path: Path, verb: str
+) -> None:
+    def interrupt(scenario: Scenario, seed: int) -> RunResult:
+        raise KeyboardInterrupt
+
+    world.result = interrupt
+    file = tmp_path / "result.json"
+    options = ("--json", str(file)) if verb == "run" else ()
+    done = invoke(verb, "homes", "--seed", "4", *options)
+    assert done.exit_code == 130
+    assert "interrupted after 0.0 virtual seconds" in done.stdout
+    if options:
+        report = json.loads(file.read_text())
+        assert (report["ok"], report["is_complete"], report["pairs"]) == (False, False, [])
+
+
 def test_ctrl_c_before_anything_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_name: str) -> Path:
         raise KeyboardInterrupt
