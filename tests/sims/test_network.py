@@ -214,6 +214,20 @@ def test_draws_on_one_line_shift_nothing_on_another() -> None:
     assert arrivals(with_noise=True) == quiet
 
 
+def test_lines_alike_do_not_lose_alike() -> None:
+    lossy = LineModel(LinkModel(loss=0.3), LinkModel())
+    world = World(site("a", line=lossy), site("b", line=lossy), site("server"))
+    server = world.machine("server")
+    heard: list[list[bytes]] = []
+    for name in ("a", "b"):
+        sender = world.machine(name)
+        for number in range(100):
+            sender.send(server.endpoint(), bytes([number]))
+        world.run()
+        heard.append([payload for _, payload in server.take()])
+    assert heard[0] != heard[1]
+
+
 # Addresses
 
 
@@ -513,6 +527,8 @@ def test_one_to_one_has_the_address_to_itself() -> None:
     assert sendto(other, Endpoint(public.host, 22), machine) == [other.endpoint()]
     machine.attachment.detach()
     assert not sendto(other, public, machine)
+    successor = world.machine("cloud", "successor")
+    assert sendto(other, public, successor) == [other.endpoint()]
 
 
 def test_connections_go_through_nats_and_find_no_way_in_unasked() -> None:

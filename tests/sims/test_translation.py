@@ -207,6 +207,19 @@ def test_an_expired_port_goes_to_the_next_one_that_wants_it() -> None:
     assert send(nat, SERVER, now_s=301.0).port != INSIDE.port
 
 
+def test_a_socket_that_is_mapped_anew_leaves_its_former_port_to_others() -> None:
+    nat = nat_of(NatModel())
+    send(nat, SERVER, now_s=0.0)
+    neighbour = Endpoint("192.168.0.11", INSIDE.port)
+    former = send(nat, SERVER, neighbour, now_s=0.0)
+    anew = send(nat, SERVER, neighbour, now_s=301.0)
+    assert anew.port == INSIDE.port != former.port
+    third = Endpoint("192.168.0.12", former.port)
+    assert send(nat, SERVER, third, now_s=301.0) == former
+    assert send(nat, SERVER, neighbour, now_s=301.0) == anew
+    assert reaches(nat, former, SERVER, now_s=301.0) == third
+
+
 def test_a_reboot_forgets_and_a_symmetric_nat_maps_anew() -> None:
     model = NatModel(mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT, ports=PortAssignment.RANDOM)
     nat = nat_of(model)
@@ -303,6 +316,20 @@ def test_the_end_of_one_connection_leaves_the_others_of_its_mapping_alone() -> N
     assert send(nat, OTHER_HOST, flags=SYN) == mapped
     send(nat, OTHER_HOST, flags=RST)
     assert reaches(nat, mapped, SERVER, flags=ACK, now_s=TCP_TRANSITORY_S + 1) == INSIDE
+
+
+def test_what_ends_a_connection_that_never_was_begins_none() -> None:
+    nat = nat_of(NatModel())
+    established(nat)
+    assert nat.outbound(packet(INSIDE, OTHER_HOST, RST), 0.0) is Drop.UNMAPPED
+
+
+def test_a_connection_may_follow_another_between_the_same_sockets() -> None:
+    nat = nat_of(NatModel())
+    established(nat)
+    send(nat, SERVER, flags=RST)
+    mapped = established(nat, now_s=1.0)
+    assert reaches(nat, mapped, SERVER, flags=ACK, now_s=TCP_TRANSITORY_S + 2) == INSIDE
 
 
 def test_a_simultaneous_open_gets_through() -> None:
