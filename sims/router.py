@@ -80,7 +80,8 @@ class Router:
         if is_translated:
             for level, nat in enumerate(self.nats):
                 is_turned = destination == nat.address
-                outcome = (nat.hairpin if is_turned else nat.outbound)(packet, now_s)
+                translate = nat.hairpin if is_turned else nat.outbound
+                outcome = translate(packet, now_s)
                 if isinstance(outcome, Drop):
                     self._internet.drop(self.name, packet, outcome)
                     return
@@ -117,8 +118,9 @@ class Router:
         internet.through(self._down, self.name, packet, origin, self._come_down)
 
     def _come_down(self, packet: Packet, origin: str) -> None:
-        for tap in tuple(self.taps):
-            tap(packet)
+        if self.taps:
+            for tap in tuple(self.taps):
+                tap(packet)
         self.enter(packet, origin)
 
     def enter(self, packet: Packet, origin: str) -> None:
@@ -135,8 +137,8 @@ class Router:
     def _translate_in(self, levels: int, packet: Packet, origin: str) -> None:
         """Through the ``levels`` innermost NATs, and to whom it is for."""
         now_s = self._internet.clock.now_s
-        for nat in reversed(self.nats[:levels]):
-            outcome = nat.inbound(packet, now_s)
+        for level in range(levels - 1, -1, -1):
+            outcome = self.nats[level].inbound(packet, now_s)
             if isinstance(outcome, Drop):
                 self._internet.drop(self.name, packet, outcome)
                 return
