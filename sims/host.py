@@ -7,14 +7,22 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from sims.clock import Timer, VirtualClock
 from sims.icmp import Echo
+from sims.interfaces import (
+    Attachment,
+    Ethernet,
+    Interface,
+    Loopback,
+    Route,
+    loopback_source,
+    source_from,
+)
 from sims.ip import UDP, BadPacketError, IpPacket, decode_udp
 from sims.packet import Packet
 from sims.packet import Protocol as IpProtocol
@@ -22,7 +30,7 @@ from sims.ports import WILDCARDS, Ports
 from sims.tcp_layer import TcpLayer
 from sims.tun import SimulatedTun
 from wice.errors import DeviceNotFoundError, DeviceRejectedError
-from wice.platform import IPInterface, IPNetwork, LinkConfig, NetworkInterface
+from wice.platform import LinkConfig, NetworkInterface
 
 if TYPE_CHECKING:
     from sims.socket_base import SimulatedSocket
@@ -33,116 +41,11 @@ OPEN_SOCKETS_MAX: Final = 1_024
 """Linux's default limit of open files of a process."""
 ROUTES_REMEMBERED_MAX: Final = 4_096
 NETWORK_CHANGE_DEBOUNCE_S: Final = 0.05
-LOOPBACK_MTU_BYTES: Final = 65_536
-UNPLUGGED_MTU_BYTES: Final = 1_500
-
-_LOOPBACK: Final = (ipaddress.ip_interface("127.0.0.1/8"), ipaddress.ip_interface("::1/128"))
-_DEFAULT_ROUTES: Final = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
 current_host: ContextVar["Host"] = ContextVar("current_host")
 """The host that the code of this task runs on; child tasks inherit it."""
 
 OnEcho = Callable[[str, bytes], None]
-
-
-class Attachment(Protocol):
-    """Where a machine is plugged in; see ``sims.network``."""
-
-    on_change: Callable[[], None] | None
-
-    @property
-    def addresses(self) -> tuple[IPInterface, ...]: ...
-
-    @property
-    def mtu_bytes(self) -> int: ...
-
-    def send(self, packet: Packet) -> None: ...
-
-    def detach(self) -> None: ...
-
-
-class Interface(Protocol):
-    """An interface that packets leave through."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def index(self) -> int: ...
-
-    @property
-    def is_up(self) -> bool: ...
-
-    @property
-    def addresses(self) -> tuple[IPInterface, ...]: ...
-
-    @property
-    def mtu_bytes(self) -> int: ...
-
-    def networks(self) -> list[IPNetwork]:
-        """What is reached through it."""
-        ...
-
-    def transmit(self, packet: Packet) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How to reach an address; source: what packets there come from, if nobody says otherwise."""
-
-    interface: Interface
-    source: str
-
-
-class Loopback:
-    """Gives packets back to the host, after what runs now."""
-
-    name = "lo"
-    index = 1
-    is_up = True
-    addresses: tuple[IPInterface, ...] = _LOOPBACK
-    mtu_bytes = LOOPBACK_MTU_BYTES
-
-    def __init__(self, clock: VirtualClock, receive: Callable[[Packet], None]) -> None:
-        self._clock = clock
-        self._receive = receive
-
-    def networks(self) -> list[IPNetwork]:
-        return [address.network for address in self.addresses]
-
-    def transmit(self, packet: Packet) -> None:
-        self._clock.call_at(self._clock.now_s, lambda: self._receive(packet))
-
-
-class Ethernet:
-    """``eth0``, plugged in somewhere or not."""
-
-    name = "eth0"
-    index = 2
-
-    def __init__(self) -> None:
-        self.attachment: Attachment | None = None
-
-    @property
-    def is_up(self) -> bool:
-        return self.attachment is not None
-
-    @property
-    def addresses(self) -> tuple[IPInterface, ...]:
-        return () if self.attachment is None else tuple(self.attachment.addresses)
-
-    @property
-    def mtu_bytes(self) -> int:
-        return UNPLUGGED_MTU_BYTES if self.attachment is None else self.attachment.mtu_bytes
-
-    def networks(self) -> list[IPNetwork]:
-        """Its own, and all of a family that it has an address of."""
-        defaults = [_DEFAULT_ROUTES[address.version] for address in self.addresses]
-        return [*(address.network for address in self.addresses), *defaults]
-
-    def transmit(self, packet: Packet) -> None:
-        if self.attachment is not None:
-            self.attachment.send(packet)
 
 
 class Host:
@@ -378,7 +281,7 @@ class Host:
 
     def _find_route(self, destination: str) -> Route | None:
         if self.is_local(destination) or destination in WILDCARDS:
-            return Route(self.loopback, _loopback_source(destination))
+            return Route(self.loopback, loopback_source(destination))
         address = ipaddress.ip_address(destination)
         if address.is_multicast or destination == "255.255.255.255":
             return None
@@ -390,7 +293,7 @@ class Host:
                     found, longest = interface, network.prefixlen
         if found is None:
             return None
-        source = _source_from(found, address) or _source_from(self.ethernet, address)
+        source = source_from(found, address) or source_from(self.ethernet, address)
         return None if source is None else Route(found, source)
 
     def _addresses_changed(self) -> None:
@@ -468,21 +371,3 @@ class Host:
         interface = self.interface_to(echo.source)
         if isinstance(interface, SimulatedTun):
             interface.put(echo.reply().encode())
-
-
-def _loopback_source(destination: str) -> str:
-    """Linux talks to itself from the address it talks to."""
-    if destination in WILDCARDS:
-        return "::1" if ":" in destination else "127.0.0.1"
-    return destination
-
-
-def _source_from(
-    interface: Interface, destination: ipaddress.IPv4Address | ipaddress.IPv6Address
-) -> str | None:
-    """The address of ``interface`` that shares a network with ``destination``, or its first."""
-    of_family = [one for one in interface.addresses if one.version == destination.version]
-    for address in of_family:
-        if destination in address.network:
-            return str(address.ip)
-    return str(of_family[0].ip) if of_family else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 import trio
 
 from sims.host import Host
+from sims.interfaces import Route
 from sims.ports import Bindable
 from wice.datagram import Endpoint
 
@@ -257,6 +258,16 @@ class InternetSocket(SimulatedSocket):
         host, port = found[0][4][:2]
         assert isinstance(host, str) and isinstance(port, int)
         return Endpoint(_canonical(self._family, host), port)
+
+    def _route(self, remote: Endpoint) -> Route:
+        """Raise OSError (ENETUNREACH)."""
+        is_other_family = remote.is_ipv6 != (self._family == stdlib_socket.AF_INET6)
+        if is_other_family and not self.is_dual_stack:
+            raise_errno(errno.ENETUNREACH)
+        route = self._host.route_to(remote.host)
+        if route is None:
+            raise_errno(errno.ENETUNREACH)
+        return route
 
     def _check_shape(self, address: Any) -> None:
         is_ipv6 = self._family == stdlib_socket.AF_INET6

@@ -1,7 +1,6 @@
 """One TCP connection without I/O (RFC 9293): segments and calls in, segments and wake-ups out."""
 
 import errno
-import math
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -10,7 +9,8 @@ from sims.clock import Timer
 from sims.packet import Packet, TcpFlags, TcpHeader
 from sims.packet import Protocol as IpProtocol
 from sims.tcp_receive import FIRST_SEQUENCE, ReceiveBuffer
-from sims.tcp_timing import CongestionWindow, RetransmissionTimeout
+from sims.tcp_send import BLACK_HOLE_MSS_BYTES, Segment, SendBuffer
+from sims.tcp_timing import LazyTimer, RetransmissionTimeout, TimerHost
 from wice.datagram import Endpoint
 
 BUFFER_SIZE_BYTES: Final = 128 << 10
@@ -30,10 +30,7 @@ FIN_WAIT_2_S: Final = 60.0
 TIME_WAIT_S: Final = 2.0
 """Short, for it only has to answer the other side's last retransmissions."""
 BLACK_HOLE_RETRIES: Final = 2
-"""Timeouts of one segment until smaller ones are tried (RFC 4821 section 7.7)."""
-BLACK_HOLE_MSS_BYTES: Final = 1_000
-TIMER_TICK_S: Final = 0.001
-"""Timeouts are rounded up to it, so that more of a run falls into one instant."""
+"""Timeouts of one segment until smaller ones are tried."""
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16  # plain numbers: testing an IntFlag is slow
 _ACK_FLAGS: Final = TcpFlags.ACK
@@ -54,17 +51,8 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-class TcpStack(Protocol):
+class TcpStack(TimerHost, Protocol):
     """What a connection asks of its host."""
-
-    @property
-    def now_s(self) -> float: ...
-
-    def call_at(self, at_s: float, callback: Callable[[], None]) -> Timer: ...
-
-    def call_when_awake(self, callback: Callable[[], None]) -> bool:
-        """False when the host is awake; else ``callback`` will be called when it is again."""
-        ...
 
     def send(self, packet: Packet) -> None: ...
 
@@ -103,28 +91,13 @@ class TcpConnection:
         self._stack = stack
         self._mss_bytes = mss_bytes
         self._incoming = ReceiveBuffer(receive_buffer_bytes)
-        self._send_buffer_bytes = send_buffer_bytes
-        self._outgoing = bytearray()
-        """All that is not acknowledged, from ``_base`` on."""
-        self._base = FIRST_SEQUENCE
-        self._unacknowledged = 0
-        self._next = 0
-        self._sent = 0
-        """The highest that was ever sent; ``_next`` goes back when all must be sent again."""
-        self._edge = 0
-        """Up to where the other side takes bytes."""
-        self._is_ending = False
-        """Our FIN follows what is in ``_outgoing``."""
-        self._is_ended = False
-        """Our FIN was acknowledged."""
+        self._outgoing = SendBuffer(send_buffer_bytes, mss_bytes)
         self._has_ended_first = False
         self._rto = RetransmissionTimeout()
-        self._congestion = CongestionWindow(mss_bytes)
         self._retries = 0
+        self._timer = LazyTimer(stack, self._time_out)
         self._timed: int | None = None
         self._timed_since_s = 0.0
-        self._due_s = math.inf
-        self._timer: Timer | None = None
         self._ack_timer: Timer | None = None
         self._unanswered_bytes = 0
 
@@ -157,16 +130,17 @@ class TcpConnection:
 
     @property
     def room_bytes(self) -> int:
-        return max(0, self._send_buffer_bytes - len(self._outgoing))
+        return self._outgoing.room_bytes
 
     @property
     def is_writable(self) -> bool:
         """Whether there is so much room that it is worth waking a writer."""
-        return self.phase is Phase.CLOSED or self.room_bytes * 3 >= self._send_buffer_bytes
+        outgoing = self._outgoing
+        return self.phase is Phase.CLOSED or outgoing.room_bytes * 3 >= outgoing.capacity_bytes
 
     @property
     def is_ending(self) -> bool:
-        return self._is_ending
+        return self._outgoing.is_ending
 
     def read(self, size_max_bytes: int) -> bytes:
         """Empty when nothing is there, which is the end where ``can_read``."""
@@ -177,16 +151,15 @@ class TcpConnection:
 
     def write(self, data: bytes | memoryview) -> int:
         """How many bytes were taken; not after ``end``."""
-        assert not self._is_ending
-        taken = data[: self.room_bytes]
-        self._outgoing += taken
+        assert not self._outgoing.is_ending
+        taken_bytes = self._outgoing.write(data)
         self._push()
-        return len(taken)
+        return taken_bytes
 
     def end(self) -> None:
         """No more will be written: half-close."""
-        if not self._is_ending and self.phase is not Phase.CLOSED:
-            self._is_ending = True
+        if not self._outgoing.is_ending and self.phase is not Phase.CLOSED:
+            self._outgoing.is_ending = True
             self._has_ended_first = not self._incoming.is_over
             self._push()
 
@@ -203,7 +176,7 @@ class TcpConnection:
 
     def abort(self) -> None:
         if self.phase is not Phase.CLOSED:
-            self._transmit(_RST_ACK_FLAGS, self._sent)
+            self._transmit(_RST_ACK_FLAGS, self._outgoing.sent)
             self._finish()
 
     def vanish(self) -> None:
@@ -236,7 +209,7 @@ class TcpConnection:
             return
         if size:
             self._take_stream(header, payload, is_last=bool(flags & _FIN))
-        if self._is_ended and self._incoming.is_over:
+        if self._outgoing.is_ended and self._incoming.is_over:
             self._end_both()
 
     def _receive_in_syn_sent(self, header: TcpHeader, flags: int) -> None:
@@ -259,10 +232,11 @@ class TcpConnection:
     def _receive_reset(self, header: TcpHeader) -> None:
         """RFC 5961 section 3.2: only the exact next sequence is believed at once."""
         if header.sequence == self._incoming.next:
-            if self.phase is Phase.TIME_WAIT or (self._is_ended and self._incoming.is_over):
+            is_over = self._incoming.is_over
+            if self.phase is Phase.TIME_WAIT or (self._outgoing.is_ended and is_over):
                 self._finish()
             else:
-                self._fail(errno.EPIPE if self._incoming.is_over else errno.ECONNRESET)
+                self._fail(errno.EPIPE if is_over else errno.ECONNRESET)
         elif not self._incoming.is_outside(header.sequence):
             self._send_ack()
 
@@ -280,18 +254,15 @@ class TcpConnection:
         self._incoming.start()
         if syn.mss_bytes:
             self._mss_bytes = min(self._mss_bytes, syn.mss_bytes)
-            self._congestion = CongestionWindow(self._mss_bytes)
+            self._outgoing = SendBuffer(self._outgoing.capacity_bytes, self._mss_bytes)
 
     def _open(self, header: TcpHeader) -> None:
         self.phase = Phase.OPEN
         self._retries = 0
-        if self._timed is not None:
-            self._rto.sample(self._stack.now_s - self._timed_since_s)
-            self._timed = None
+        self._take_sample(FIRST_SEQUENCE)
         self._rto.progress()
-        self._unacknowledged = self._next = self._sent = FIRST_SEQUENCE
-        self._edge = header.acknowledgement + header.window_bytes
-        self._stop_timer()
+        self._outgoing.start(header.acknowledgement + header.window_bytes)
+        self._timer.stop()
         self.on_open()
         self.on_writable()
         self._push()
@@ -301,54 +272,59 @@ class TcpConnection:
     def _take_acknowledgement(self, header: TcpHeader, size: int) -> bool:
         """False when the segment acknowledges what was never sent."""
         acknowledgement = header.acknowledgement
-        if acknowledgement > self._sent:
+        outgoing = self._outgoing
+        if acknowledgement > outgoing.sent:
             self._send_ack()
             return False
         edge = acknowledgement + header.window_bytes
-        has_more_room = edge > self._edge
+        has_more_room = edge > outgoing.edge
         if has_more_room:
             # A receiver never takes back what it offered, so the furthest is the newest.
-            self._edge = edge
-            if self._next == self._unacknowledged:
-                self._stop_timer()  # no more probes
+            outgoing.edge = edge
+            if outgoing.is_probing:
+                self._timer.stop()
                 self._rto.progress()
-        if acknowledgement > self._unacknowledged:
+        if acknowledgement > outgoing.unacknowledged:
             self._progress(acknowledgement)
-        elif self._next == self._unacknowledged:
+        elif outgoing.is_probing:
             if not self.is_orphan:
-                self._retries = 0  # the answer to a probe of a closed window
-        elif acknowledgement == self._unacknowledged and not size and not has_more_room:
-            flight_bytes = self._sent - self._unacknowledged
-            if self._congestion.take_duplicate(flight_bytes, self._sent):
-                self._retransmit_first()
-        if has_more_room or self._next < self._end_of_outgoing():
+                self._retries = 0
+        elif self._is_lost_by_duplicates(acknowledgement, is_bare=not size and not has_more_room):
+            self._retransmit_first()
+        if outgoing.next < outgoing.end:
             self._push()
         return True
 
     def _progress(self, acknowledgement: int) -> None:
-        acknowledged_bytes = acknowledgement - self._unacknowledged
-        end = self._base + len(self._outgoing)
-        kept_from = min(acknowledgement, end)
-        del self._outgoing[: kept_from - self._base]
-        self._base = kept_from
-        self._is_ended = self._is_ending and acknowledgement > end
-        self._unacknowledged = acknowledgement
-        self._next = max(self._next, acknowledgement)
+        outgoing = self._outgoing
+        acknowledged_bytes = acknowledgement - outgoing.unacknowledged
+        outgoing.acknowledge(acknowledgement)
         self._retries = 0
         self._rto.progress()
+        self._take_sample(acknowledgement)
+        if outgoing.window.take_progress(acknowledgement, acknowledged_bytes):
+            self._retransmit_first()
+        if acknowledgement < outgoing.sent:
+            self._timer.expect_within(self._rto.wait_s)
+        else:
+            self._timer.stop()
+            if self.is_orphan:
+                self._wait_as_orphan()
+        if self.is_writable:
+            self.on_writable()
+
+    def _is_lost_by_duplicates(self, acknowledgement: int, *, is_bare: bool) -> bool:
+        """RFC 5681 section 2: whether so many say the same that a segment must be lost."""
+        outgoing = self._outgoing
+        if acknowledgement != outgoing.unacknowledged or not is_bare:
+            return False
+        return outgoing.window.take_duplicate(outgoing.flight_bytes, outgoing.sent)
+
+    def _take_sample(self, acknowledgement: int) -> None:
+        """Learn the round trip, if what was timed is acknowledged."""
         if self._timed is not None and acknowledgement >= self._timed:
             self._rto.sample(self._stack.now_s - self._timed_since_s)
             self._timed = None
-        if self._congestion.take_progress(acknowledgement, acknowledged_bytes):
-            self._retransmit_first()
-        if acknowledgement >= self._sent:
-            self._stop_timer()
-            if self.is_orphan:
-                self._wait_as_orphan()
-        else:
-            self._expect_within(self._rto.wait_s)
-        if self.is_writable:
-            self.on_writable()
 
     # The other side's stream
 
@@ -377,60 +353,38 @@ class TcpConnection:
 
     # Sending
 
-    def _end_of_outgoing(self) -> int:
-        """The sequence after all that there is to send, the FIN included."""
-        return self._base + len(self._outgoing) + self._is_ending
-
     def _push(self) -> None:
-        """Send what the windows allow, in as few segments as it takes."""
+        """Send what the windows allow."""
         if self.phase is not Phase.OPEN:
             return
-        end = self._base + len(self._outgoing)
-        limit = min(self._edge, self._unacknowledged + self._congestion.size_bytes)
-        while self._next < end:
-            size = min(self._mss_bytes, end - self._next)
-            if self._next + size > limit:
-                # A small piece of what waits: rather later, with more (RFC 9293 3.8.6.2.1).
-                if self._next > self._unacknowledged or limit <= self._next:
-                    break
-                size = limit - self._next
-            self._send_stream(self._next, size)
-        if self._is_ending and self._next == end:
-            self._send_stream(end, 0)
-        waits_for_ack = self._next > self._unacknowledged or self._next < end
-        if waits_for_ack and self._due_s == math.inf:
-            self._expect_within(self._rto.wait_s)
-
-    def _send_stream(self, sequence: int, size: int) -> None:
-        """Send ``size`` bytes from ``sequence`` on, with the FIN when they are the last."""
-        start = sequence - self._base
-        payload = bytes(self._outgoing[start : start + size])
-        is_last = self._is_ending and start + size == len(self._outgoing)
-        after = sequence + size + is_last
-        if after > self._sent:
-            if self._timed is None and sequence >= self._sent:
-                self._timed = after
+        outgoing = self._outgoing
+        sent_before = outgoing.sent
+        for segment in outgoing.segments():
+            if self._timed is None and segment.sequence >= sent_before:
+                self._timed = segment.after
                 self._timed_since_s = self._stack.now_s
-            self._sent = after
-        self._next = max(self._next, after)
-        self._transmit(_FIN_ACK_FLAGS if is_last else _ACK_FLAGS, sequence, payload)
+            self._send_segment(segment)
+        if outgoing.is_waiting and not self._timer.is_pending:
+            self._timer.expect_within(self._rto.wait_s)
 
     def _retransmit_first(self) -> None:
         self._timed = None
-        waiting_bytes = self._base + len(self._outgoing) - self._unacknowledged
-        self._send_stream(self._unacknowledged, min(self._mss_bytes, waiting_bytes))
+        self._send_segment(self._outgoing.first())
+
+    def _send_segment(self, segment: Segment) -> None:
+        flags = _FIN_ACK_FLAGS if segment.is_last else _ACK_FLAGS
+        self._transmit(flags, segment.sequence, segment.payload)
 
     def _send_syn(self) -> None:
         is_answer = self.phase is Phase.SYN_RECEIVED
         self._timed = FIRST_SEQUENCE if not self._retries else None
         self._timed_since_s = self._stack.now_s
-        self._next = self._sent = FIRST_SEQUENCE
         self._transmit(_SYN_ACK_FLAGS if is_answer else _SYN_FLAGS, 0)
-        self._expect_within(self._rto.wait_s)
+        self._timer.expect_within(self._rto.wait_s)
 
     def _send_ack(self) -> None:
         if self.phase is not Phase.CLOSED:
-            self._transmit(_ACK_FLAGS, self._sent)
+            self._transmit(_ACK_FLAGS, self._outgoing.sent)
 
     def _send_reset(self, sequence: int) -> None:
         header = TcpHeader(_RST_FLAGS, sequence, 0, 0)
@@ -452,53 +406,32 @@ class TcpConnection:
 
     # Time
 
-    def _expect_within(self, wait_s: float) -> None:
-        """Let ``_time_out`` be called then; an earlier timer is left and set on when it fires."""
-        due_s = math.ceil((self._stack.now_s + wait_s) / TIMER_TICK_S) * TIMER_TICK_S
-        self._due_s = due_s
-        if self._timer is not None:
-            if self._timer.at_s <= due_s:
-                return
-            self._timer.cancel()
-        self._timer = self._stack.call_at(due_s, self._fire)
-
-    def _stop_timer(self) -> None:
-        self._due_s = math.inf
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _stop_timers(self) -> None:
-        self._stop_timer()
+        self._timer.stop()
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None
 
-    def _fire(self) -> None:
-        self._timer = None
-        if self._due_s == math.inf or self._stack.call_when_awake(self._fire):
-            return
-        if self._stack.now_s < self._due_s:
-            self._timer = self._stack.call_at(self._due_s, self._fire)
-            return
-        self._due_s = math.inf
-        self._time_out()
-
     def _time_out(self) -> None:
-        if self.phase is Phase.TIME_WAIT or (self.is_orphan and self._is_ended):
+        if self.phase is Phase.TIME_WAIT or (self.is_orphan and self._outgoing.is_ended):
             self._finish()
             return
         if self._retries >= self._retries_max():
             self._fail(errno.ETIMEDOUT)
             return
         self._retries += 1
+        self._timed = None
         self._rto.back_off()
         if self.phase is not Phase.OPEN:
             self._send_syn()
-        elif self._next == self._unacknowledged:
-            self._send_probe()
+        elif self._outgoing.is_probing:
+            self._send_segment(self._outgoing.probe())
+            self._timer.expect_within(self._rto.wait_s)
         else:
-            self._send_all_again()
+            if self._retries == BLACK_HOLE_RETRIES:
+                self._outgoing.shrink_segments(BLACK_HOLE_MSS_BYTES)
+            self._outgoing.go_back()
+            self._push()
 
     def _retries_max(self) -> int:
         if self.phase is Phase.SYN_SENT:
@@ -506,22 +439,6 @@ class TcpConnection:
         if self.phase is Phase.SYN_RECEIVED:
             return SYN_ACK_RETRIES_MAX
         return ORPHAN_RETRIES_MAX if self.is_orphan else RETRIES_MAX
-
-    def _send_probe(self) -> None:
-        """One byte beyond the window, so that the other side says whether it opened."""
-        self._timed = None
-        payload = bytes(self._outgoing[:1])
-        self._sent = max(self._sent, self._unacknowledged + 1)
-        self._transmit(_ACK_FLAGS, self._unacknowledged, payload)
-        self._expect_within(self._rto.wait_s)
-
-    def _send_all_again(self) -> None:
-        self._timed = None
-        self._congestion.take_timeout(self._sent - self._unacknowledged)
-        if self._retries == BLACK_HOLE_RETRIES and self._mss_bytes > BLACK_HOLE_MSS_BYTES:
-            self._mss_bytes = self._congestion.mss_bytes = BLACK_HOLE_MSS_BYTES
-        self._next = self._unacknowledged
-        self._push()
 
     # The end
 
@@ -532,11 +449,11 @@ class TcpConnection:
                 return
             self.phase = Phase.TIME_WAIT
         if self.phase is Phase.TIME_WAIT:
-            self._expect_within(TIME_WAIT_S)
+            self._timer.expect_within(TIME_WAIT_S)
 
     def _wait_as_orphan(self) -> None:
-        if self._is_ended and self.phase is Phase.OPEN:
-            self._expect_within(FIN_WAIT_2_S)
+        if self._outgoing.is_ended and self.phase is Phase.OPEN:
+            self._timer.expect_within(FIN_WAIT_2_S)
 
     def _fail(self, error: int) -> None:
         self.error = error

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from sims.host import Host, Route
+from sims.host import Host
+from sims.interfaces import Route
 from sims.ports import WILDCARDS, Bindable
 from sims.socket_base import InternetSocket, raise_errno
 from sims.tcp import Phase, TcpConnection
@@ -180,11 +181,8 @@ class TcpSocket(InternetSocket):
         return self.local
 
     def _route(self, remote: Endpoint) -> Route:
-        is_other_family = remote.is_ipv6 != (self._family == stdlib_socket.AF_INET6)
-        if is_other_family and not self.is_dual_stack:
-            raise_errno(errno.ENETUNREACH)
-        route = self._host.route_to(remote.host)
-        if route is None or isinstance(route.interface, SimulatedTun):
+        route = super()._route(remote)
+        if isinstance(route.interface, SimulatedTun):
             raise_errno(errno.ENETUNREACH)
         return route
 

@@ -1,6 +1,10 @@
 """When a TCP sender gives a segment up for lost, and how much it sends at once."""
 
-from typing import Final
+import math
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from sims.clock import Timer
 
 RTO_INITIAL_S: Final = 1.0
 """RFC 6298 section 2.1."""
@@ -13,6 +17,62 @@ INITIAL_WINDOW_SEGMENTS: Final = 10
 """RFC 6928."""
 DUPLICATE_ACKS: Final = 3
 """RFC 5681 section 3.2."""
+
+TIMER_TICK_S: Final = 0.001
+"""Timeouts are rounded up to it, so that more of a run falls into one instant."""
+
+
+class TimerHost(Protocol):
+    """What timers ask of their host."""
+
+    @property
+    def now_s(self) -> float: ...
+
+    def call_at(self, at_s: float, callback: Callable[[], None]) -> Timer: ...
+
+    def call_when_awake(self, callback: Callable[[], None]) -> bool:
+        """False when the host is awake; else ``callback`` will be called when it is again."""
+        ...
+
+
+class LazyTimer:
+    """One deadline that moves a lot: put off, it costs nothing until the former one comes."""
+
+    def __init__(self, host: TimerHost, callback: Callable[[], None]) -> None:
+        self._host = host
+        self._callback = callback
+        self._due_s = math.inf
+        self._timer: Timer | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        return self._due_s != math.inf
+
+    def expect_within(self, wait_s: float) -> None:
+        """Call the callback then, and not at the time that was set before."""
+        due_s = math.ceil((self._host.now_s + wait_s) / TIMER_TICK_S) * TIMER_TICK_S
+        self._due_s = due_s
+        if self._timer is not None:
+            if self._timer.at_s <= due_s:
+                return
+            self._timer.cancel()
+        self._timer = self._host.call_at(due_s, self._fire)
+
+    def stop(self) -> None:
+        self._due_s = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._due_s == math.inf or self._host.call_when_awake(self._fire):
+            return
+        if self._host.now_s < self._due_s:
+            self._timer = self._host.call_at(self._due_s, self._fire)
+            return
+        self._due_s = math.inf
+        self._callback()
 
 
 class RetransmissionTimeout:

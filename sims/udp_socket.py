@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from sims.host import Host, Route
+from sims.host import Host
 from sims.packet import Packet, Protocol
 from sims.ports import WILDCARDS, Bindable, covers
 from sims.socket_base import IP_PKTINFO, InternetSocket, raise_errno
-from sims.tun import SimulatedTun
 from wice.datagram import Endpoint
 
 if TYPE_CHECKING:
@@ -249,17 +248,6 @@ class UdpSocket(InternetSocket):
         self._host.send(Packet(Protocol.UDP, local, remote, data))
         await self._complete()
         return len(data)
-
-    def _route(self, remote: Endpoint) -> Route:
-        is_other_family = remote.is_ipv6 != (self._family == stdlib_socket.AF_INET6)
-        if is_other_family and not self.is_dual_stack:
-            raise_errno(errno.ENETUNREACH)
-        route = self._host.route_to(remote.host)
-        if route is None or not (
-            route.interface.is_up or isinstance(route.interface, SimulatedTun)
-        ):
-            raise_errno(errno.ENETUNREACH)
-        return route
 
 
 def _read_packet_info(level: int, kind: int, data: bytes) -> str | None:

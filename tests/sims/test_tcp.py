@@ -15,11 +15,11 @@ from sims.network import Network
 from sims.packet import Packet, PacketEvent, TcpFlags
 from sims.scenario import Site
 from sims.tcp import (
-    BLACK_HOLE_MSS_BYTES,
     BUFFER_SIZE_BYTES,
     FIN_WAIT_2_S,
     TIME_WAIT_S,
 )
+from sims.tcp_send import BLACK_HOLE_MSS_BYTES
 from tests.sims.wire import Wire, on, run
 
 PORT = 80
