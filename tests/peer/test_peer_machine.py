@@ -9,6 +9,7 @@ from wice.datagram import Endpoint, Path
 from wice.events import Dropped, PeerTransitioned
 from wice.peer.machine import HANDSHAKE_WITHHELD_S, LIVE_TRAFFIC_S
 from wice.peer.states import TRANSITIONS, State, Stimulus
+from wice.signaling.description import decode_message
 
 Mesh = Any
 """The fixture's class; see conftest.py."""
@@ -192,6 +193,34 @@ def test_a_connected_pair_is_quiet_on_signaling(mesh: Mesh) -> None:
     before = [side.published for side in sides(mesh)]
     mesh.run(600.0)
     assert [side.published for side in sides(mesh)] == before
+
+
+def test_an_answer_to_our_check_is_no_proof_that_the_peer_knows_us(mesh: Mesh) -> None:
+    """Any agent of theirs answers: binding to its session had both sides begin anew for ever."""
+    mesh.is_signaling_up = False
+    mesh.run(1.0)
+    one, other = sides(mesh)
+    messages = [decode_message(message) for message in mesh.replayed]
+    theirs = next(
+        message
+        for message, said in zip(mesh.replayed, messages, strict=True)
+        if said.description.ufrag == other.agents[0].local.ufrag
+    )
+    other.sent_to.add(one.outside)
+    one.machine.receive_message(theirs, mesh.now)
+    mesh.drain()
+    mesh.replayed.clear()
+    mesh.run(10.0)
+    assert one.machine.path is not None
+    ours = [
+        said
+        for said in map(decode_message, mesh.replayed)
+        if said.description.ufrag == one.agents[0].local.ufrag
+    ]
+    assert ours and not any(said.bound for said in ours)
+    mesh.is_signaling_up = True
+    mesh.run(60.0)
+    assert all(side.machine.is_settled for side in sides(mesh))
 
 
 def test_it_says_whether_the_peer_acknowledged_and_what_that_cost(mesh: Mesh) -> None:

@@ -22,6 +22,7 @@ from wice.ice import (
     MappingBehaviour,
     PairSelected,
     PairValidated,
+    RemoteCheckReceived,
     SelectedPathDoubted,
     SelectedPathLost,
     format_candidate,
@@ -135,12 +136,17 @@ class Stages:
 
 @dataclass(slots=True)
 class _Generation:
-    """The ICE agent of one local session."""
+    """The ICE agent of one local session.
+
+    remote_ufrag: of the description it checks against. heard_ufrag: who checked us last.
+    """
 
     local_session: bytes
     agent: Agent
     credentials: Credentials
     remote_session: bytes | None = None
+    remote_ufrag: str = ""
+    heard_ufrag: str = ""
 
 
 class PeerMachine:
@@ -190,11 +196,15 @@ class PeerMachine:
             self._drop_bytes("session", error, now)
         self._settle(now)
 
-    def presence_changed(self, now: float) -> None:
-        """The overlay found the peer, or found it anew."""
+    def presence_changed(self, now: float, *, is_message_on_way: bool = False) -> None:
+        """The overlay found the peer, or found it anew.
+
+        is_message_on_way: a message to it is being handed over, and there is nothing to repeat.
+        """
         if self.stages.found is None:
             self.stages.found = now
-        self._session.presence_changed(now)
+        if not is_message_on_way:
+            self._session.presence_changed(now)
         self._settle(now)
 
     def gathered_changed(self, gathered: Gathered, now: float) -> None:
@@ -212,6 +222,9 @@ class PeerMachine:
         match event:
             case ChecksStarted():
                 self._transition(Stimulus.CHECKS_STARTED, now)
+            case RemoteCheckReceived(remote_ufrag=remote_ufrag):
+                generation.heard_ufrag = remote_ufrag
+                self._confirm_if_heard(generation, now)
             case PairValidated(path=path, rtt_s=rtt_s):
                 is_wanted = self._is_path_doubted or self.path is None
                 if is_wanted or generation is not self._carrying:
@@ -226,8 +239,6 @@ class PeerMachine:
             case ChecksExhausted():
                 if self.path is None:
                     self._trouble = NO_PATH_REASON
-            case _:
-                pass
         self._settle(now)
 
     def traffic_received(self, now: float) -> None:
@@ -354,7 +365,8 @@ class PeerMachine:
         except RemoteProtocolError as error:
             self._drop_bytes("description", error, now)
             return
-        generation.remote_session = remote_session
+        generation.remote_session, generation.remote_ufrag = remote_session, said.ufrag
+        self._confirm_if_heard(generation, now)
         self._remote_has_session = SESSION_OPTION in said.options
         for option in said.options:
             if option.startswith(NAT_MAPPING_OPTION):
@@ -378,8 +390,6 @@ class PeerMachine:
             replaced
         ):
             return
-        if generation.remote_session is not None:
-            self._session.confirm(generation.local_session, generation.remote_session, now)
         self._carrying = generation
         self._is_path_doubted = False
         if replaced is not None and replaced is not generation:
@@ -391,6 +401,15 @@ class PeerMachine:
             self._withheld_until = now + HANDSHAKE_WITHHELD_S
         elif self._withheld_until is None:
             self._point_wireguard()
+
+    def _confirm_if_heard(self, generation: _Generation, now: float) -> None:
+        """A check of theirs proves that they know our session; an answer to ours does not.
+
+        Any older agent of theirs answers whoever has its credentials.
+        """
+        remote_session = generation.remote_session
+        if remote_session is not None and generation.heard_ufrag == generation.remote_ufrag:
+            self._session.confirm(generation.local_session, remote_session, now)
 
     def _has_session(self, now: float) -> bool:
         return self._handshake_at is not None and now - self._handshake_at < SESSION_LIFETIME_S
