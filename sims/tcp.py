@@ -10,7 +10,7 @@ from sims.packet import Packet, TcpFlags, TcpHeader
 from sims.packet import Protocol as IpProtocol
 from sims.tcp_receive import FIRST_SEQUENCE, ReceiveBuffer
 from sims.tcp_send import BLACK_HOLE_MSS_BYTES, Segment, SendBuffer
-from sims.tcp_timing import LazyTimer, RetransmissionTimeout, TimerHost
+from sims.tcp_timing import LazyTimer, RetransmissionTimeout, TimerHost, next_tick_s
 from wice.datagram import Endpoint
 
 BUFFER_SIZE_BYTES: Final = 128 << 10
@@ -342,7 +342,7 @@ class TcpConnection:
         if had_gap or incoming.is_over or self._unanswered_bytes >= 2 * self._mss_bytes:
             self._send_ack()
         elif self._ack_timer is None:
-            due_s = self._stack.now_s + DELAYED_ACK_S
+            due_s = next_tick_s(self._stack.now_s + DELAYED_ACK_S)
             self._ack_timer = self._stack.call_at(due_s, self._send_delayed_ack)
         self.on_readable()
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from sims.clock import Timer
+from sims.internet import TICKS_S
 
 RTO_INITIAL_S: Final = 1.0
 """RFC 6298 section 2.1."""
@@ -18,8 +19,8 @@ INITIAL_WINDOW_SEGMENTS: Final = 10
 DUPLICATE_ACKS: Final = 3
 """RFC 5681 section 3.2."""
 
-TIMER_TICK_S: Final = 0.001
-"""Timeouts are rounded up to it, so that more of a run falls into one instant."""
+_TICK_SLACK: Final = 1e-4
+"""How much of a tick too late is rounding of floats."""
 
 
 class TimerHost(Protocol):
@@ -33,6 +34,11 @@ class TimerHost(Protocol):
     def call_when_awake(self, callback: Callable[[], None]) -> bool:
         """False when the host is awake; else ``callback`` will be called when it is again."""
         ...
+
+
+def next_tick_s(at_s: float) -> float:
+    """The instant at or after ``at_s`` at which packets arrive, too, so that both are one batch."""
+    return math.ceil(at_s * TICKS_S - _TICK_SLACK) / TICKS_S
 
 
 class LazyTimer:
@@ -50,7 +56,7 @@ class LazyTimer:
 
     def expect_within(self, wait_s: float) -> None:
         """Call the callback then, and not at the time that was set before."""
-        due_s = math.ceil((self._host.now_s + wait_s) / TIMER_TICK_S) * TIMER_TICK_S
+        due_s = next_tick_s(self._host.now_s + wait_s)
         self._due_s = due_s
         if self._timer is not None:
             if self._timer.at_s <= due_s:
