@@ -1,7 +1,10 @@
 """The verbs of ``wice sim``: exit codes, what goes where, Ctrl-C."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -315,3 +318,34 @@ def test_a_grid_compares_every_pair(world: World, tmp_path: Path) -> None:
     # Where UDP is blocked, the oracle does not believe that anything is direct.
     assert done.exit_code == 1
     assert "4 of 9 cells are as the oracle has them" in done.stdout
+
+
+def wice_sim(*arguments: str | Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "wice", "sim", *map(str, arguments)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_real_run_connects_two_homes() -> None:
+    with wice_sim("run", "two-homes", "--json", "-") as process:
+        out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    report = json.loads(out)
+    assert report["ok"] is True
+    assert [pair["path"] for pair in report["pairs"]] == ["direct", "direct"]
+
+
+def test_ctrl_c_in_the_middle_of_a_real_run_leaves_what_is_known(tmp_path: Path) -> None:
+    result, trace = tmp_path / "result.json", tmp_path / "trace"
+    with wice_sim("run", "community-20", "--json", result, "--trace", trace) as process:
+        while not (trace.exists() and "PeerFound" in trace.read_text()):
+            assert process.poll() is None, "it ended by itself"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    report = json.loads(result.read_text())
+    assert (report["ok"], report["is_complete"], len(report["pairs"])) == (False, False, 380)
+    assert report["packets"] > 0
+    assert report["violations"] == []
+    assert "community-20, seed 1: interrupted after" in out
