@@ -5,7 +5,7 @@ device's news.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -29,8 +29,8 @@ from wice.platform import Platform
 from wice.signaling.backend import Backend
 from wice.wireguard.device import Device, PeerStatus
 
-OUTGOING_MAX = 4
-"""Messages to one peer that wait for signaling; descriptions are idempotent, the newest count."""
+GATHERING_WAIT_S = 0.1
+"""How long the first descriptions wait for STUN servers: all that know them is our addresses."""
 
 TRAFFIC_POLL_S = 5.0
 """How often the device's counters are read for signs of life."""
@@ -38,10 +38,17 @@ TRAFFIC_POLL_S = 5.0
 
 @dataclass(slots=True)
 class _Peer:
+    """outgoing: what waits for signaling. Descriptions are idempotent, so the newest replaces it.
+
+    is_found_anew: the overlay found the peer while a message to it was on its way.
+    """
+
     machine: PeerMachine
-    outgoing_in: trio.MemorySendChannel[bytes]
-    outgoing_out: trio.MemoryReceiveChannel[bytes]
-    scope: trio.CancelScope
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    outgoing: bytes | None = None
+    has_outgoing: trio.Event = field(default_factory=trio.Event)
+    is_publishing: bool = False
+    is_found_anew: bool = False
     rx_bytes: int = 0
     handshake_at_s: float | None = None
 
@@ -68,6 +75,7 @@ class InterfaceSupervisor:
         self._peers: dict[PublicKey, _Peer] = {}
         self._nursery: trio.Nursery | None = None
         self._deadline_moved = trio.Event()
+        self._has_gathered = trio.Event()
 
     @property
     def machines(self) -> Iterable[PeerMachine]:
@@ -85,6 +93,7 @@ class InterfaceSupervisor:
         ):
             self._nursery = nursery
             nursery.start_soon(self._ice.run)
+            nursery.start_soon(self._wait_gathered)
             nursery.start_soon(self._watch_device)
             nursery.start_soon(self._watch_traffic)
             nursery.start_soon(self._watch_overlay)
@@ -114,7 +123,6 @@ class InterfaceSupervisor:
 
     def _add(self, public_key: PublicKey) -> None:
         assert self._nursery is not None, "run first"
-        outgoing_in, outgoing_out = trio.open_memory_channel[bytes](OUTGOING_MAX)
         machine = PeerMachine(
             interface=self.device.name,
             public_key=public_key,
@@ -124,7 +132,7 @@ class InterfaceSupervisor:
             gathered=self._gathered(),
             now=trio.current_time(),
         )
-        peer = _Peer(machine, outgoing_in, outgoing_out, trio.CancelScope())
+        peer = _Peer(machine)
         self._peers[public_key] = peer
         self._nursery.start_soon(self._publish, peer)
         self._drain(peer)
@@ -160,26 +168,46 @@ class InterfaceSupervisor:
         return listen
 
     def _enqueue(self, peer: _Peer, message: bytes) -> None:
-        try:
-            peer.outgoing_in.send_nowait(message)
-        except trio.WouldBlock:
-            peer.outgoing_out.receive_nowait()
-            peer.outgoing_in.send_nowait(message)
+        peer.outgoing = message
+        peer.has_outgoing.set()
+
+    async def _wait_gathered(self) -> None:
+        with trio.move_on_after(GATHERING_WAIT_S):
+            await self._has_gathered.wait()
+        self._has_gathered.set()
 
     async def _publish(self, peer: _Peer) -> None:
         key_pair = KeyPair(self.public_key, peer.machine.public_key)
         with peer.scope:
-            async for message in peer.outgoing_out:
+            # Half a description first would cost every peer a message more.
+            await self._has_gathered.wait()
+            while True:
+                while peer.outgoing is None:
+                    peer.has_outgoing = trio.Event()
+                    await peer.has_outgoing.wait()
+                message, peer.outgoing = peer.outgoing, None
+                peer.is_publishing, peer.is_found_anew = True, False
                 try:
                     await self._backend.publish(key_pair, message)
                 except SignalingUnavailableError:
                     # The session repeats until it is acknowledged.
                     self._events.counts["publish_unavailable"] += 1
+                    peer.is_publishing = False
+                    if peer.is_found_anew:
+                        self._presence_changed(peer)
                 except SignalingClosedError:
                     return
+                peer.is_publishing = False
+
+    def _presence_changed(self, peer: _Peer) -> None:
+        now = trio.current_time()
+        peer.machine.presence_changed(now, is_message_on_way=peer.is_publishing)
+        self._drain(peer)
 
     def _candidates_changed(self) -> None:
         now = trio.current_time()
+        if self._ice.candidates_complete:
+            self._has_gathered.set()
         for peer in self._peers.values():
             peer.machine.gathered_changed(self._gathered(), now)
             self._drain(peer)
@@ -189,8 +217,8 @@ class InterfaceSupervisor:
             async for event in events:
                 if isinstance(event, PeerFound) and event.peer in self._peers:
                     peer = self._peers[event.peer]
-                    peer.machine.presence_changed(trio.current_time())
-                    self._drain(peer)
+                    peer.is_found_anew = True
+                    self._presence_changed(peer)
 
     async def _watch_device(self) -> None:
         while True:
