@@ -68,7 +68,9 @@ class Acknowledgements(Check):
             return
         now_s = self.world.now_s
         talk.deliveries += 1
-        if now_s - max(talk.last_repetition_s, talk.since_s) >= REPETITION_SPACING_S:
+        is_apart = now_s - max(talk.last_repetition_s, talk.since_s) >= REPETITION_SPACING_S
+        # Those after them do not put off when the answer is due.
+        if is_apart and talk.repetitions < REPETITIONS_MAX:
             talk.repetitions += 1
             talk.last_repetition_s = now_s
 

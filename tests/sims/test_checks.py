@@ -324,6 +324,16 @@ def test_repeating_without_an_acknowledgement_is_told() -> None:
     ]
 
 
+def test_repeating_all_the_time_is_told_too() -> None:
+    story = Story()
+    unsettle(story)
+    for _ in range(20):
+        story.now_s += 1
+        story.delivered()
+        story.look()
+    assert len(story.found("acknowledgements")) == 1
+
+
 def test_one_that_is_acknowledged_in_the_end_is_fine() -> None:
     story = Story()
     unsettle(story)
