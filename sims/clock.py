@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final
 
 import trio
 
@@ -17,11 +17,10 @@ IDLE_S: Final = 0.05
 class Timer:
     """A call that is due at ``at_s``, until cancelled."""
 
-    __slots__ = ("_callback", "at_s", "sequence")
+    __slots__ = ("_callback", "at_s")
 
-    def __init__(self, at_s: float, sequence: int, callback: Callable[[], object]) -> None:
+    def __init__(self, at_s: float, callback: Callable[[], object]) -> None:
         self.at_s = at_s
-        self.sequence = sequence
         self._callback: Callable[[], object] | None = callback
 
     def cancel(self) -> None:
@@ -37,9 +36,6 @@ class Timer:
         if callback is not None:
             callback()
 
-    def __lt__(self, other: Self) -> bool:
-        return (self.at_s, self.sequence) < (other.at_s, other.sequence)
-
 
 class VirtualClock(trio.abc.Clock):
     """trio's clock for one run: ``trio.run(…, clock=clock)``.
@@ -52,14 +48,15 @@ class VirtualClock(trio.abc.Clock):
     def __init__(self) -> None:
         self.now_s = STARTS_AT_S
         self.timers_fired = 0
-        self._timers: list[Timer] = []
+        self._timers: list[tuple[float, int, Timer]] = []
+        """A heap by time, then by number: tuples compare faster than objects do."""
         self._sequence = 0
 
     def call_at(self, at_s: float, callback: Callable[[], object]) -> Timer:
         """Call ``callback``, which may not raise, at ``at_s``, at once if that is past."""
         self._sequence += 1
-        timer = Timer(max(at_s, self.now_s), self._sequence, callback)
-        heapq.heappush(self._timers, timer)
+        timer = Timer(max(at_s, self.now_s), callback)
+        heapq.heappush(self._timers, (timer.at_s, self._sequence, timer))
         return timer
 
     def call_later(self, wait_s: float, callback: Callable[[], object]) -> Timer:
@@ -76,18 +73,18 @@ class VirtualClock(trio.abc.Clock):
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Asked only when no task can run: go on to what is due, and let nobody sleep."""
         timers = self._timers
-        while timers and not timers[0].is_pending:
+        while timers and not timers[0][2].is_pending:
             heapq.heappop(timers)
-        if not timers or timers[0].at_s > deadline:
+        if not timers or timers[0][0] > deadline:
             if deadline == math.inf:
                 return IDLE_S
             self.now_s = max(self.now_s, deadline)
             return 0
-        due_s = timers[0].at_s
+        due_s = timers[0][0]
         self.now_s = max(self.now_s, due_s)
         # All of one instant, so that the tasks they wake are one batch.
-        while timers and timers[0].at_s <= due_s:
-            timer = heapq.heappop(timers)
+        while timers and timers[0][0] <= due_s:
+            _, _, timer = heapq.heappop(timers)
             if timer.is_pending:
                 self.timers_fired += 1
                 timer.fire()

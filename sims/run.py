@@ -7,9 +7,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -34,12 +34,12 @@ from sims.machine_files import (
     write_private_key,
 )
 from sims.network import Network
-from sims.oracle import can_be_direct
+from sims.oracle import can_sites_be_direct
 from sims.packet import PacketEvent
 from sims.pings import Pings
 from sims.presets import BOOTSTRAP_LINE
 from sims.result import PairResult, RunResult
-from sims.scenario import Machine, Scenario, Site
+from sims.scenario import TUNNEL_NETWORK, Machine, Scenario, Site
 from sims.scenario_check import check_scenario
 from sims.sockets import SimulatedResolver, SimulatedSocketFactory
 from sims.substitutes import real_cpu_s, real_monotonic_s, substituted
@@ -49,7 +49,6 @@ from sims.world import Load
 from wice.events import Event
 from wice.keys import KEY_SIZE, PrivateKey
 
-TUNNEL_NETWORK: Final = IPv4Network("10.77.0.0/16")
 TUNNEL_NETWORK_IPV6: Final = IPv6Network("fd77::/64")
 """For a mesh without IPv4."""
 
@@ -147,7 +146,8 @@ class Run:
         self._is_over = False
         self._statuses: dict[str, dict[str, Any]] = {}
         self._ended_at_s: float | None = None
-        self._reachable: dict[tuple[str, ...], bool] = {}
+        self._reachable: dict[tuple[str, str], bool] = {}
+        """What the oracle said, by sites."""
         self._network = Network(clock, entropy, scenario.ip_versions, self.on_packet)
         self._machines: dict[str, SimulatedMachine] = {}
         self._build()
@@ -305,11 +305,10 @@ class Run:
         return self._machines[machine].site
 
     def is_reachable(self, one: str, other: str) -> bool:
-        key = (one, self.site_of(one), other, self.site_of(other))
-        if key not in self._reachable:
-            scenario = _moved(self.scenario, {one: self.site_of(one), other: self.site_of(other)})
-            self._reachable[key] = can_be_direct(scenario, one, other)
-        return self._reachable[key]
+        sites = (self.site_of(one), self.site_of(other))
+        if sites not in self._reachable:
+            self._reachable[sites] = can_sites_be_direct(self.scenario, *sites)
+        return self._reachable[sites]
 
     def load_of(self, machine: str) -> Load:
         return self._machines[machine].load()
@@ -451,24 +450,6 @@ def _outer_first(sites: Sequence[Site]) -> Iterator[Site]:
         yield from ready
         added.update(site.name for site in ready)
         waiting = [site for site in waiting if site.name not in added]
-
-
-def _moved(scenario: Scenario, places: Mapping[str, str]) -> Scenario:
-    """The scenario with each machine of ``places`` at that site."""
-    moving = {machine.name: machine for machine in scenario.machines if machine.name in places}
-    return replace(
-        scenario,
-        sites=tuple(
-            replace(
-                site,
-                machines=(
-                    *(machine for machine in site.machines if machine.name not in places),
-                    *(moving[name] for name, place in places.items() if place == site.name),
-                ),
-            )
-            for site in scenario.sites
-        ),
-    )
 
 
 @contextmanager

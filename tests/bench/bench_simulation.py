@@ -34,7 +34,7 @@ NATS = ("port-restricted", "full-cone", "none", "address-restricted", "cgnat")
 def mesh_scenario(daemons: int) -> Scenario:
     """Homes behind NATs of several kinds, all of which can reach each other, and no faults."""
     return Scenario(
-        name=f"{daemons} daemons",
+        name=f"{daemons}-daemons",
         duration_s=DURATION_S,
         peers_each_max=None if daemons <= FULL_MESH_MAX else PEERS_EACH_MAX,
         sites=tuple(
