@@ -75,9 +75,10 @@ def test_both_ways_deliver_exactly_what_was_sent(
     seed: int, loss: float, reorder: float, duplicate: float, sizes: tuple[int, int]
 ) -> None:
     async def main(wire: Wire) -> None:
-        wire.carry = is_lossy(seed, loss, reorder, duplicate)
         random = Random(seed)
+        # Whoever loses all of a handshake's last words gives up, as on Linux: not the matter here.
         streams = await connect(wire)
+        wire.carry = is_lossy(seed, loss, reorder, duplicate)
         sent = [random.randbytes(size) for size in sizes]
         received: dict[int, bytes] = {}
 
@@ -170,6 +171,26 @@ def test_a_write_is_one_segment_of_each_full_size() -> None:
     run(main)
 
 
+def test_what_waits_for_a_window_leaves_in_full_segments() -> None:
+    async def main(wire: Wire) -> None:
+        stream, accepted = await connect(wire)
+        async with trio.open_nursery() as nursery:
+            received = 0
+
+            async def receive() -> None:
+                nonlocal received
+                while received < 400_000:
+                    received += len(await accepted.receive_some())
+
+            nursery.start_soon(receive)
+            await stream.send_all(bytes(400_000))
+        sizes = [len(packet.payload) for packet in wire.sent if packet.payload]
+        # Short are the last ones of what the send buffer took at once.
+        assert len([size for size in sizes if size < 1_460]) < 10
+
+    run(main)
+
+
 def test_an_idle_connection_has_no_timers() -> None:
     async def main(wire: Wire) -> None:
         stream, accepted = await connect(wire)
@@ -241,6 +262,8 @@ def test_one_lost_segment_of_many_comes_again_at_once() -> None:
             received += len(await accepted.receive_some())
         # Three duplicate ACKs bring it within a round trip; the timer would have waited 0.2 s.
         assert trio.current_time() - began_s == pytest.approx(0.03)
+        header = wire.sent[-1].tcp
+        assert header is not None and header.acknowledgement == 14_601
 
     run(main)
 
