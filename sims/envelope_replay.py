@@ -55,7 +55,9 @@ class EnvelopeReplay:
         del self._anchor.deliver
         self._kept.close()
 
-    async def _deliver(self, key: BlindedKey, envelope_id: bytes, envelope: bytes) -> "Status":
+    async def _deliver(
+        self, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes
+    ) -> "Status":
         with suppress(trio.WouldBlock):
-            self._kept.send_nowait((trio.current_time() + self._after_s, key, envelope))
-        return await type(self._anchor).deliver(self._anchor, key, envelope_id, envelope)
+            self._kept.send_nowait((trio.current_time() + self._after_s, blinded_key, envelope))
+        return await type(self._anchor).deliver(self._anchor, blinded_key, envelope_id, envelope)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from random import Random
+from typing import Final
 
 import trio
 
@@ -33,6 +34,9 @@ from sims.trace import Trace
 
 LineFault = LinkDown | Degrade | Corrupt
 
+BEGINS_AFTER_S: Final = 1e-6
+"""What ends in the same instant ends first: a machine has to run again before it crashes anew."""
+
 
 class FaultDriver:
     """Does to machines and to the network what faults say; the trace has begin and end of each."""
@@ -61,7 +65,7 @@ class FaultDriver:
             nursery.start_soon(self._happen, fault, number, nursery)
 
     async def _happen(self, fault: Fault, number: int, nursery: trio.Nursery) -> None:
-        await trio.sleep_until(self._began_s + fault.at_s)
+        await trio.sleep_until(self._began_s + fault.at_s + BEGINS_AFTER_S)
         self._note(fault, "begin")
         match fault:
             case Crash():

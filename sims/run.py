@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 import trio
 
-from p2p.identity import FILE_NAME, SEED_SIZE_BYTES, Identity
 from sims.checks import Checks
 from sims.churn import plan_faults
 from sims.clock import VirtualClock
@@ -23,23 +21,17 @@ from sims.entropy import Entropy
 from sims.fault_driver import FaultDriver
 from sims.faults import Fault
 from sims.host import current_host
-from sims.machine import SimulatedMachine, WallClock
+from sims.machine import SimulatedMachine
 from sims.machine_files import (
     COMMUNITY,
-    MachineFiles,
-    Peer,
-    bootstrap_config,
-    home_config,
-    overlay_multiaddr,
-    write_private_key,
 )
+from sims.mesh import Mesh
 from sims.network import Network
 from sims.oracle import can_sites_be_direct
 from sims.packet import PacketEvent
 from sims.pings import Pings
-from sims.presets import BOOTSTRAP_LINE
 from sims.result import PairResult, RunResult
-from sims.scenario import TUNNEL_NETWORK, Machine, Scenario, Site
+from sims.scenario import Machine, Scenario
 from sims.scenario_check import check_scenario
 from sims.sockets import SimulatedResolver, SimulatedSocketFactory
 from sims.substitutes import real_cpu_s, real_monotonic_s, substituted
@@ -47,10 +39,6 @@ from sims.trace import Trace
 from sims.trio_internals import seeded_scheduling
 from sims.world import Load
 from wice.events import Event
-from wice.keys import KEY_SIZE, PrivateKey
-
-TUNNEL_NETWORK_IPV6: Final = IPv6Network("fd77::/64")
-"""For a mesh without IPv4."""
 
 WALL_CLOCK_FROM_S: Final = 1_750_000_000.0
 WALL_CLOCK_SPAN_S: Final = 30 * 86_400.0
@@ -124,16 +112,9 @@ class Run:
         self.community = COMMUNITY
         self.is_interrupted = False
         self.faults: Sequence[Fault] = plan_faults(scenario, entropy)
-        self.private_keys = {
-            machine.name: PrivateKey(entropy.stream("wireguard key", machine.name).read(KEY_SIZE))
-            for machine in scenario.machines
-        }
-        self._tunnels = _tunnels(scenario)
-        self.tunnel_addresses = {name: (str(ip.ip),) for name, ip in self._tunnels.items()}
         self._entropy = entropy
         self._clock = clock
         self._trace = trace
-        self._directory = directory
         self._progress = progress
         self._began_real_s, self._began_cpu_s = real_monotonic_s(), real_cpu_s()
         self._began_s = clock.now_s
@@ -149,8 +130,12 @@ class Run:
         self._reachable: dict[tuple[str, str], bool] = {}
         """What the oracle said, by sites."""
         self._network = Network(clock, entropy, scenario.ip_versions, self.on_packet)
-        self._machines: dict[str, SimulatedMachine] = {}
-        self._build()
+        mesh = Mesh(
+            scenario, entropy, clock, self._network, directory, self._wall_clock_began_s, self
+        )
+        self.private_keys = mesh.private_keys
+        self.tunnel_addresses = {name: (str(ip.ip),) for name, ip in mesh.tunnels.items()}
+        self._machines = mesh.machines
         self._pings = Pings(
             clock,
             self._machines,
@@ -370,86 +355,6 @@ class Run:
     def _machine_that_runs(self) -> SimulatedMachine | None:
         host = current_host.get(None)
         return None if host is None else self._machines.get(host.name)
-
-    # How it is put together
-
-    def _build(self) -> None:
-        for name in self.scenario.bootstrap_names:
-            self._network.add_site(Site(name=name, line=BOOTSTRAP_LINE))
-            self._add_machine(Machine(name=name), name, self._bootstrap_config, is_bootstrap=True)
-        for site in _outer_first(self.scenario.sites):
-            self._network.add_site(site)
-        for site in self.scenario.sites:
-            for machine in site.machines:
-                self._add_machine(machine, site.name, self._home_config, is_bootstrap=False)
-
-    def _add_machine(
-        self, machine: Machine, site: str, write_config: Any, *, is_bootstrap: bool
-    ) -> None:
-        disk = self._directory / machine.name
-        state = MachineFiles(machine.name, disk).state
-        state.mkdir(parents=True)
-        (state / FILE_NAME).write_bytes(self._node_seed(machine.name))
-        (state / FILE_NAME).chmod(0o600)
-        if not is_bootstrap:
-            write_private_key(MachineFiles(machine.name, disk), self.private_keys[machine.name])
-        self._machines[machine.name] = SimulatedMachine(
-            machine,
-            site,
-            disk,
-            write_config,
-            is_bootstrap=is_bootstrap,
-            network=self._network,
-            clock=self._clock,
-            wall_clock=WallClock(self._clock, self._wall_clock_began_s, machine),
-            entropy=self._entropy,
-            observer=self,
-        )
-
-    def _node_seed(self, name: str) -> bytes:
-        return self._entropy.stream("overlay key", name).read(SEED_SIZE_BYTES)
-
-    def _listens_at(self, name: str) -> list[str]:
-        return [overlay_multiaddr(address.ip) for address in self._machines[name].addresses]
-
-    def _bootstrap_config(self, files: MachineFiles) -> str:
-        return bootstrap_config(files, self._listens_at(files.name))
-
-    def _home_config(self, files: MachineFiles) -> str:
-        bootstrap = [
-            f"{multiaddr}/p2p/{Identity.from_seed(self._node_seed(name)).peer_id}"
-            for name in self.scenario.bootstrap_names
-            for multiaddr in self._listens_at(name)
-        ]
-        peers = [
-            Peer(name, self.private_keys[name].public_key(), self._tunnels[name].ip)
-            for name in self.scenario.peers_of(files.name)
-        ]
-        versions = self.scenario.ip_versions
-        return home_config(files, versions, bootstrap, self._tunnels[files.name], peers)
-
-
-def _tunnels(scenario: Scenario) -> dict[str, IPv4Interface | IPv6Interface]:
-    """Addresses inside of the tunnel: those that the scenario gives, and others in its order."""
-    network: Any = TUNNEL_NETWORK if 4 in scenario.ip_versions else TUNNEL_NETWORK_IPV6
-    given = {machine.tunnel_address for machine in scenario.machines if machine.tunnel_address}
-    free = (address for address in network.hosts() if str(address) not in given)
-    interface: Any = IPv4Interface if 4 in scenario.ip_versions else IPv6Interface
-    return {
-        machine.name: interface((machine.tunnel_address or next(free), network.prefixlen))
-        for machine in scenario.machines
-    }
-
-
-def _outer_first(sites: Sequence[Site]) -> Iterator[Site]:
-    """Each site after the one it is behind."""
-    waiting = list(sites)
-    added: set[str | None] = {None}
-    while waiting:
-        ready = [site for site in waiting if site.behind in added]
-        yield from ready
-        added.update(site.name for site in ready)
-        waiting = [site for site in waiting if site.name not in added]
 
 
 @contextmanager
