@@ -1,0 +1,31 @@
+"""A fresh interpreter that writes the traces of runs, each made in a process of its own.
+
+``python -m tests.sims.write_traces DIRECTORY AT_ONCE SCENARIO:SEED…`` writes
+``DIRECTORY/SCENARIO:SEED``.
+"""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from sims.processes import preload, run_in_processes
+from sims.run import run
+from sims.scenario_file import find_scenario, load_scenario
+
+
+def main(directory: Path, at_once: int, runs: list[str]) -> None:
+    """Raise RuntimeError where a run ended without a result."""
+
+    def write_trace(name: str) -> None:
+        scenario, _, seed = name.partition(":")
+        run(load_scenario(find_scenario(scenario)), int(seed), trace_path=directory / name)
+
+    preload()
+    with closing(run_in_processes(write_trace, runs, at_once)) as finished:
+        for done in finished:
+            if done.failure:
+                raise RuntimeError(f"{done.job} {done.failure}\n{done.stderr}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
