@@ -188,10 +188,16 @@ def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | No
     show_default=True,
     help="The others are those after it.",
 )
+@click.option("--fail-fast", is_flag=True, help="Stop at the first seed that fails.")
 @_jobs_option
 @_json_option
 def swarm(
-    scenario: str, seeds: int, first_seed: int, jobs: int | None, json_file: str | None
+    scenario: str,
+    seeds: int,
+    first_seed: int,
+    fail_fast: bool,
+    jobs: int | None,
+    json_file: str | None,
 ) -> None:
     """Run SCENARIO (`swarm` if none is named) with many seeds, a process each.
 
@@ -212,7 +218,15 @@ def swarm(
         def tell(result: "SeedResult") -> None:
             progress.tell(is_ok=result.is_ok)
 
-        result = run_swarm(loaded, first_seed, seeds, jobs or processors(), run_once, tell)
+        result = run_swarm(
+            loaded,
+            first_seed,
+            seeds,
+            jobs or processors(),
+            run_once,
+            tell,
+            stops_at_failure=fail_fast,
+        )
     _write_json(json_file, result.as_json())
     show_swarm(_console(json_file), result, lambda seed: _replay_command(scenario, seed))
     raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))

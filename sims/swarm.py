@@ -55,7 +55,8 @@ class SwarmResult:
     """results: of the seeds that are finished, in the order of seeds.
 
     seeds: how many there should be, from first_seed on. is_complete: False when it was
-    interrupted. real_s, cpu_s: of the whole, and of all runs together.
+    interrupted; to stop at a failure, if so asked, is no interruption. real_s, cpu_s: of the
+    whole, and of all runs together.
     """
 
     scenario: str
@@ -108,11 +109,13 @@ def run_swarm(
     run: Run,
     tell: Callable[[SeedResult], None],
     *,
+    stops_at_failure: bool = False,
     time_max_s: float = JOB_TIME_MAX_S,
 ) -> SwarmResult:
     """Run ``scenario`` with each seed, ``at_once`` at a time, and ``tell`` each that is finished.
 
-    Ctrl-C ends it; the result then has what was finished by then.
+    Ctrl-C ends it, and the first seed that fails if it ``stops_at_failure``; the result then has
+    what was finished by then.
     """
 
     def work(seed: int) -> SeedResult:
@@ -130,6 +133,8 @@ def run_swarm(
                 )
                 results[done.job] = result
                 tell(result)
+                if stops_at_failure and not result.is_ok:
+                    break
         is_complete = True
     except KeyboardInterrupt:
         pass

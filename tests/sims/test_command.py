@@ -259,6 +259,14 @@ def test_a_swarm_runs_the_named_seeds_and_says_how_to_replay(world: World, tmp_p
     assert [one["seed"] for one in report["results"]] == [5, 6, 7]
 
 
+def test_a_swarm_stops_at_a_failure_if_asked(world: World, tmp_path: Path) -> None:
+    world.result = bad
+    file = tmp_path / "swarm.json"
+    done = invoke("swarm", "--seeds", "9", "--jobs", "1", "--fail-fast", "--json", str(file))
+    assert done.exit_code == 1
+    assert json.loads(file.read_text())["failed"] == [1]
+
+
 def test_a_good_swarm_needs_no_name(world: World) -> None:
     done = invoke("swarm", "--seeds", "2")
     assert done.exit_code == 0

@@ -51,6 +51,13 @@ def test_seeds_fail_alone() -> None:
     assert "fake_run" in raised.stderr
 
 
+def test_it_stops_at_a_failure_if_asked() -> None:
+    result = run_swarm(a_scenario(), 10, 1_000, 2, fake_run, lambda _: None, stops_at_failure=True)
+    assert result.is_complete
+    assert len(result.failed) == 1
+    assert len(result.results) < 10
+
+
 def test_a_run_that_was_not_completed_has_not_passed() -> None:
     result = swarm(1, 1, run=lambda *_: a_result(is_complete=False))
     assert not result.is_ok
