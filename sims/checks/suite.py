@@ -71,6 +71,7 @@ class Checks:
         self._paths.on_packet(event)
         if event.what == "sent":
             self._cleartext.sent(event.where, event.packet)
+            self._replays.sent(event.where, event.packet)
 
     def on_ping_received(self, machine: str, source: str, payload: bytes) -> None:
         """An echo request from the tunnel address ``source`` came out of ``machine``'s tunnel."""

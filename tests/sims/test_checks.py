@@ -221,6 +221,32 @@ def test_a_ping_that_comes_out_twice_is_told() -> None:
     assert len(story.found("replays")) == 2
 
 
+def test_a_handshake_that_is_answered_twice_is_told() -> None:
+    story = Story()
+    one, other = (
+        bytes((2, 0, 0, 0)) + bytes(4) + index + bytes(80) for index in (b"1234", b"5678")
+    )
+    story.sent(one)
+    story.now_s = 3
+    story.sent(other)
+    assert story.found("replays") == []
+    story.now_s = 7
+    story.sent(one)
+    assert story.found("replays") == [
+        "laptop: answered to a handshake initiation from 198.51.100.7:51820 a second time, first "
+        "at 0.000 s; WireGuard must drop what it has received before"
+    ]
+
+
+def test_a_daemon_that_was_started_again_may_answer_to_an_old_handshake() -> None:
+    story = Story()
+    response = bytes((2, 0, 0, 0)) + bytes(88)
+    story.sent(response)
+    story.now_s = story.running_since[LAPTOP] = 7
+    story.sent(response)
+    assert story.found("replays") == []
+
+
 def test_sessions_without_a_reason_are_told() -> None:
     story = Story(faults=[ReplayEnvelopes(at_s=1, for_s=60, target="bootstrap-1", after_s=5)])
     story.peers[LAPTOP]["signaling"]["sessions"] = 3
