@@ -29,7 +29,8 @@ from wice.stun import (
     unpack_xor_address,
 )
 from wice.stun.message import Message
-from wice.stun.server import SOURCES_MAX, BindingServer
+from wice.stun.rate_limit import SOURCES_MAX
+from wice.stun.server import BindingServer
 
 OURS = Endpoint("192.0.2.1", 51_820)
 THEIRS = Endpoint("192.0.2.2", 51_820)
@@ -131,7 +132,7 @@ def server(_: Path) -> Case:
             assert answer is None or len(answer) <= RESPONSE_SIZE_MAX_BYTES
 
     def check() -> None:
-        assert len(binding._buckets) <= SOURCES_MAX
+        assert len(binding._limit) <= SOURCES_MAX
         assert binding.respond(MESSAGES[1], Endpoint("192.0.2.77", 1), now) is not None
 
     return Case(MESSAGES, respond, check)

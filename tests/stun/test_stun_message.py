@@ -217,10 +217,10 @@ def _attribute(kind: int, value: bytes) -> bytes:
         (_raw(_attribute(Attribute.USERNAME, bytes(514))), "of 514 bytes"),
         (_raw(_attribute(Attribute.FINGERPRINT, bytes(4))), "does not match"),
         (
-            _raw(_attribute(Attribute.FINGERPRINT, bytes(4)) + _attribute(0x8000, b"")),
+            _raw(_attribute(Attribute.FINGERPRINT, bytes(4)) + _attribute(0xFF00, b"")),
             "not the last",
         ),
-        (_raw(_attribute(0x8000, b"") * 65), "too many"),
+        (_raw(_attribute(0xFF00, b"") * 65), "too many"),
     ],
 )
 def test_what_is_refused(data: bytes, reason: str) -> None:
@@ -229,7 +229,7 @@ def test_what_is_refused(data: bytes, reason: str) -> None:
 
 
 def test_as_many_attributes_as_allowed_are_read() -> None:
-    assert parse(_raw(_attribute(0x8000, b"") * 64)).attributes == {0x8000: b""}
+    assert parse(_raw(_attribute(0xFF00, b"") * 64)).attributes == {0xFF00: b""}
 
 
 def test_a_message_without_integrity_does_not_verify() -> None:

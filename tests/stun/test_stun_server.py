@@ -18,6 +18,7 @@ from wice.stun import (
     unpack_error_code,
     unpack_xor_address,
 )
+from wice.stun import rate_limit
 from wice.stun import server as server_module
 from wice.stun.driver import serve_stun
 
@@ -124,11 +125,11 @@ def test_a_source_address_gets_a_bounded_rate() -> None:
 
 
 def test_the_table_of_sources_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "SOURCES_MAX", 3)
+    monkeypatch.setattr(rate_limit, "SOURCES_MAX", 3)
     server = BindingServer()
     for i in range(10):
         assert server.respond(REQUEST, Endpoint(f"198.51.100.{i}", 1), 0.0) is not None
-    assert len(server._buckets) == 3
+    assert len(server._limit) == 3
 
 
 async def _ask(client: trio.socket.SocketType, server: Endpoint) -> tuple[Endpoint, Endpoint]:

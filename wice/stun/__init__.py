@@ -12,33 +12,60 @@ from wice.stun.attributes import (
     pack_xor_address,
     unpack_address,
     unpack_error_code,
+    unpack_unknown_attributes,
     unpack_xor_address,
 )
+from wice.stun.client_authentication import Challenge, ClientAuthentication, LongTermCredentials
+from wice.stun.long_term import PasswordAlgorithm, long_term_key, userhash
 from wice.stun.message import (
     TRANSACTION_ID_SIZE_BYTES,
     Class,
     IntegrityKey,
+    IntegrityKeySHA256,
     Message,
     Method,
     encode,
     is_stun,
     parse,
 )
+from wice.stun.rate_limit import SourceRateLimit, TokenBucket
 from wice.stun.server import BindingServer
+from wice.stun.server_authentication import (
+    Account,
+    Accounts,
+    Authenticated,
+    Refusal,
+    ServerAuthentication,
+    StaticAccounts,
+)
 from wice.stun.uri import StunURI, parse_stun_uri
 
 __all__ = [
     "MAGIC_COOKIE",
     "TRANSACTION_ID_SIZE_BYTES",
+    "Account",
+    "Accounts",
     "Attribute",
+    "Authenticated",
     "BindingServer",
+    "Challenge",
     "Class",
+    "ClientAuthentication",
     "IntegrityKey",
+    "IntegrityKeySHA256",
+    "LongTermCredentials",
     "Message",
     "Method",
+    "PasswordAlgorithm",
+    "Refusal",
+    "ServerAuthentication",
+    "SourceRateLimit",
+    "StaticAccounts",
     "StunURI",
+    "TokenBucket",
     "encode",
     "is_stun",
+    "long_term_key",
     "pack_address",
     "pack_error_code",
     "pack_unknown_attributes",
@@ -47,5 +74,7 @@ __all__ = [
     "parse_stun_uri",
     "unpack_address",
     "unpack_error_code",
+    "unpack_unknown_attributes",
     "unpack_xor_address",
+    "userhash",
 ]

@@ -50,8 +50,11 @@ class Attribute(IntEnum):
     PADDING = 0x0026
     RESPONSE_PORT = 0x0027
     CONNECTION_ID = 0x002A
+    ADDITIONAL_ADDRESS_FAMILY = 0x8000
+    ADDRESS_ERROR_CODE = 0x8001
     PASSWORD_ALGORITHMS = 0x8002
     ALTERNATE_DOMAIN = 0x8003
+    ICMP = 0x8004
     SOFTWARE = 0x8022
     ALTERNATE_SERVER = 0x8023
     FINGERPRINT = 0x8028
@@ -59,6 +62,7 @@ class Attribute(IntEnum):
     ICE_CONTROLLING = 0x802A
     RESPONSE_ORIGIN = 0x802B
     OTHER_ADDRESS = 0x802C
+    NOMINATION = 0xC001
 
 
 COMPREHENSION_OPTIONAL: Final = 0x8000
@@ -85,12 +89,16 @@ _SIZES: Final[dict[Attribute, tuple[int, int]]] = {
     Attribute.REQUESTED_TRANSPORT: _UINT32,
     Attribute.DONT_FRAGMENT: (0, 0),
     Attribute.MESSAGE_INTEGRITY_SHA256: (16, 32),
+    Attribute.PASSWORD_ALGORITHM: (4, 64),
     Attribute.USERHASH: (32, 32),
     Attribute.XOR_MAPPED_ADDRESS: _ADDRESS,
     Attribute.RESERVATION_TOKEN: (8, 8),
     Attribute.PRIORITY: _UINT32,
     Attribute.USE_CANDIDATE: (0, 0),
     Attribute.CONNECTION_ID: _UINT32,
+    Attribute.ADDITIONAL_ADDRESS_FAMILY: _UINT32,
+    Attribute.ADDRESS_ERROR_CODE: (4, 767),
+    Attribute.PASSWORD_ALGORITHMS: (4, 256),
     Attribute.SOFTWARE: _TEXT,
     Attribute.ALTERNATE_SERVER: _ADDRESS,
     Attribute.FINGERPRINT: _UINT32,
@@ -98,6 +106,7 @@ _SIZES: Final[dict[Attribute, tuple[int, int]]] = {
     Attribute.ICE_CONTROLLING: (8, 8),
     Attribute.RESPONSE_ORIGIN: _ADDRESS,
     Attribute.OTHER_ADDRESS: _ADDRESS,
+    Attribute.NOMINATION: _UINT32,
 }
 # Keyed by plain integers: a lookup then compares without IntEnum's detour.
 SIZES_BYTES: Final = {int(kind): bounds for kind, bounds in _SIZES.items()}
@@ -157,3 +166,8 @@ def unpack_error_code(value: bytes) -> int:
 def pack_unknown_attributes(kinds: Iterable[int]) -> bytes:
     """The value of UNKNOWN-ATTRIBUTES (RFC 8489 section 14.9)."""
     return b"".join(kind.to_bytes(2, "big") for kind in kinds)
+
+
+def unpack_unknown_attributes(value: bytes) -> list[int]:
+    """Read UNKNOWN-ATTRIBUTES; an odd last byte says nothing."""
+    return [int.from_bytes(value[at : at + 2], "big") for at in range(0, len(value) - 1, 2)]

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Collection, Sequence
 from enum import IntEnum
 from struct import Struct
-from typing import Final
+from typing import ClassVar, Final
 
 from wice.errors import RemoteProtocolError
 from wice.stun.attributes import COMPREHENSION_OPTIONAL, MAGIC_COOKIE, SIZES_BYTES, Attribute
@@ -28,10 +28,10 @@ _unpack_attribute: Final = _ATTRIBUTE.unpack_from
 _FINGERPRINT: Final = Struct("!HHI")
 _FINGERPRINT_XOR: Final = 0x5354554E
 _FINGERPRINT_SIZE: Final = 8
-_INTEGRITY_SIZE: Final = 24
-_INTEGRITY_HEADER: Final = _ATTRIBUTE.pack(Attribute.MESSAGE_INTEGRITY, 20)
+_SHA1_SIZE: Final = 20
+_SHA256_SIZE: Final = 32
 _PADDING: Final = (b"", b"\x00", b"\x00\x00", b"\x00\x00\x00")
-_SHA1_BLOCK_SIZE: Final = 64
+_BLOCK_SIZE: Final = 64  # of SHA-1 and of SHA-256
 _INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 _COOKIE_BYTES: Final = MAGIC_COOKIE.to_bytes(4, "big")
@@ -83,15 +83,26 @@ class IntegrityKey:
 
     __slots__ = ("_inner", "_outer")
 
+    attribute: ClassVar[int] = _KIND_INTEGRITY
+    """The type of the attribute that holds a digest."""
+
+    header: ClassVar[bytes] = _ATTRIBUTE.pack(_KIND_INTEGRITY, _SHA1_SIZE)
+    size_bytes: ClassVar[int] = 4 + _SHA1_SIZE
+    """Of the whole attribute."""
+
     def __init__(self, password: bytes) -> None:
-        if len(password) > _SHA1_BLOCK_SIZE:
-            password = hashlib.sha1(password).digest()
-        block = password.ljust(_SHA1_BLOCK_SIZE, b"\x00")
-        self._inner = hashlib.sha1(block.translate(_INNER_PAD))
-        self._outer = hashlib.sha1(block.translate(_OUTER_PAD))
+        if len(password) > _BLOCK_SIZE:
+            password = self._hash(password).digest()
+        block = password.ljust(_BLOCK_SIZE, b"\x00")
+        self._inner = self._hash(block.translate(_INNER_PAD))
+        self._outer = self._hash(block.translate(_OUTER_PAD))
+
+    @staticmethod
+    def _hash(data: bytes) -> "hashlib._Hash":
+        return hashlib.sha1(data)
 
     def digest(self, data: bytes) -> bytes:
-        """The 20 bytes of MESSAGE-INTEGRITY over ``data``."""
+        """The value of the integrity attribute over ``data``."""
         inner = self._inner.copy()
         inner.update(data)
         outer = self._outer.copy()
@@ -99,14 +110,29 @@ class IntegrityKey:
         return outer.digest()
 
 
+class IntegrityKeySHA256(IntegrityKey):
+    """HMAC-SHA256, for MESSAGE-INTEGRITY-SHA256 (RFC 8489 section 14.6)."""
+
+    __slots__ = ()
+
+    attribute: ClassVar[int] = _KIND_INTEGRITY_SHA256
+    header: ClassVar[bytes] = _ATTRIBUTE.pack(_KIND_INTEGRITY_SHA256, _SHA256_SIZE)
+    size_bytes: ClassVar[int] = 4 + _SHA256_SIZE
+
+    @staticmethod
+    def _hash(data: bytes) -> "hashlib._Hash":
+        return hashlib.sha256(data)
+
+
 class Message:
     """A message as it was read. Make one with ``parse``.
 
     attributes: values by type, the first of each type, without those that follow
     MESSAGE-INTEGRITY and so are not covered by it (RFC 8489 section 14.5).
+    seals: where the integrity attributes begin, by type.
     """
 
-    __slots__ = ("_data", "_integrity_at", "attributes", "message_class", "method")
+    __slots__ = ("_data", "_seals", "attributes", "message_class", "method")
 
     def __init__(
         self,
@@ -114,13 +140,13 @@ class Message:
         method: Method,
         message_class: Class,
         attributes: dict[int, bytes],
-        integrity_at: int,
+        seals: dict[int, int],
     ) -> None:
         self.method = method
         self.message_class = message_class
         self.attributes = attributes
         self._data = data
-        self._integrity_at = integrity_at
+        self._seals = seals
 
     @property
     def transaction_id(self) -> bytes:
@@ -142,20 +168,33 @@ class Message:
             raise RemoteProtocolError(f"a STUN {self.method.name} without {kind.name}")
         return value
 
-    def verify_integrity(self, key: IntegrityKey) -> None:
-        """Check MESSAGE-INTEGRITY under ``key``; raise RemoteProtocolError unless it holds.
+    def values(self, kind: Attribute) -> list[bytes]:
+        """All values of an attribute that may be repeated, in their order (RFC 8656 section 7)."""
+        data = self._data
+        found = []
+        at, end = HEADER_SIZE_BYTES, len(data)
+        while at < end:
+            other, length = _unpack_attribute(data, at)
+            if other in _SEALS:
+                break
+            if other == kind:
+                found.append(data[at + 4 : at + 4 + length])
+            at += 4 + (length + 3 & -4)
+        return found
 
-        MESSAGE-INTEGRITY-SHA256 is to be preferred here when it is present (RFC 8489 section
-        9.1.3), once an agent of ours sends it.
+    def verify_integrity(self, key: IntegrityKey) -> None:
+        """Check the integrity attribute that ``key`` is for; raise RemoteProtocolError unless it
+        holds.
+
+        MESSAGE-INTEGRITY-SHA256 must not be truncated: neither ICE nor TURN allows it.
         """
-        at = self._integrity_at
-        if not at:
+        at = self._seals.get(key.attribute)
+        if at is None:
             raise RemoteProtocolError("a STUN message without integrity")
         data = self._data
-        length = at + (_INTEGRITY_SIZE - HEADER_SIZE_BYTES)
+        length = at + (key.size_bytes - HEADER_SIZE_BYTES)
         covered = data[:2] + length.to_bytes(2, "big") + data[4:at]
-        expected = self.attributes[_KIND_INTEGRITY]
-        if not hmac.compare_digest(key.digest(covered), expected):
+        if not hmac.compare_digest(key.digest(covered), self.attributes[key.attribute]):
             raise RemoteProtocolError("a STUN message whose integrity does not hold")
 
     def __repr__(self) -> str:
@@ -182,24 +221,24 @@ def parse(data: bytes) -> Message:
         raise RemoteProtocolError(f"a STUN message of unknown type {message_type:#06x}")
     if length & 3 or length + HEADER_SIZE_BYTES != size:
         raise RemoteProtocolError("a STUN message whose length is not that of its datagram")
-    attributes, integrity_at = _parse_attributes(data, size)
+    attributes, seals = _parse_attributes(data, size)
     fingerprint = attributes.get(_KIND_FINGERPRINT)
     if fingerprint is not None:
         crc = zlib.crc32(data[:-_FINGERPRINT_SIZE])
         if int.from_bytes(fingerprint, "big") != crc ^ _FINGERPRINT_XOR:
             raise RemoteProtocolError("a STUN FINGERPRINT that does not match")
-    return Message(data, known_type[0], known_type[1], attributes, integrity_at)
+    return Message(data, known_type[0], known_type[1], attributes, seals)
 
 
-def _parse_attributes(data: bytes, size: int) -> tuple[dict[int, bytes], int]:
+def _parse_attributes(data: bytes, size: int) -> tuple[dict[int, bytes], dict[int, int]]:
     attributes: dict[int, bytes] = {}
-    integrity_at = 0
+    seals: dict[int, int] = {}
     covered = True
     size_bounds = SIZES_BYTES.get
     at = HEADER_SIZE_BYTES
     for _ in range(ATTRIBUTES_MAX):
         if at == size:
-            return attributes, integrity_at
+            return attributes, seals
         kind, length = _unpack_attribute(data, at)
         start = at + 4
         end = start + length
@@ -217,14 +256,13 @@ def _parse_attributes(data: bytes, size: int) -> tuple[dict[int, bytes], int]:
                 raise RemoteProtocolError("a STUN FINGERPRINT that is not the last attribute")
             attributes[kind] = data[start:end]
         elif covered or kind == _KIND_INTEGRITY_SHA256:
-            if covered and kind == _KIND_INTEGRITY:
-                integrity_at = at
             covered = False
+            seals.setdefault(kind, at)
             attributes.setdefault(kind, data[start:end])
         at = after
     if at != size:
         raise RemoteProtocolError("a STUN message with too many attributes")
-    return attributes, integrity_at
+    return attributes, seals
 
 
 def encode(
@@ -249,9 +287,9 @@ def encode(
         length += 4 + size + padding
     message_type = method | message_class
     if key is not None:
-        length += _INTEGRITY_SIZE
+        length += key.size_bytes
         parts[0] = _HEADER.pack(message_type, length, MAGIC_COOKIE, transaction_id)
-        parts.append(_INTEGRITY_HEADER + key.digest(b"".join(parts)))
+        parts.append(key.header + key.digest(b"".join(parts)))
     if not fingerprint:
         parts[0] = _HEADER.pack(message_type, length, MAGIC_COOKIE, transaction_id)
         return b"".join(parts)

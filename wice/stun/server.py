@@ -5,9 +5,7 @@ no credentials, so it answers little: a response is at most 60 bytes, and a sour
 only so many of them.
 """
 
-import ipaddress
-from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from collections import Counter
 from typing import Final
 
 from wice.datagram import Endpoint
@@ -19,9 +17,7 @@ from wice.stun.attributes import (
     pack_xor_address,
 )
 from wice.stun.message import Class, Message, Method, encode, parse
-
-SOURCES_MAX: Final = 4_096
-"""Source addresses whose rate is remembered; the one heard longest ago is forgotten first."""
+from wice.stun.rate_limit import SourceRateLimit
 
 SOURCE_BURST: Final = 50
 """Requests that one source address may send at once: a NAT may stand before many hosts."""
@@ -48,12 +44,6 @@ _UNDERSTOOD: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_at_s: float
-
-
 class BindingServer:
     """Answers Binding requests. ``counts`` says how many, and why others were not answered."""
 
@@ -61,11 +51,11 @@ class BindingServer:
         """software: the value of SOFTWARE in responses; empty leaves it out."""
         self.counts: Counter[str] = Counter()
         self._software = software.encode()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._limit = SourceRateLimit(SOURCE_BURST, SOURCE_RATE_PER_S)
 
     def respond(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
         """The response to send to ``source``, or None; never raises for what ``data`` holds."""
-        if not self._may_answer(source.host, now):
+        if not self._limit.allows(source.host, now):
             self.counts["rate limited"] += 1
             return None
         try:
@@ -76,10 +66,11 @@ class BindingServer:
         if request.method is not Method.BINDING or request.message_class is not Class.REQUEST:
             self.counts["not a binding request"] += 1
             return None
-        self.counts["answered"] += 1
-        return self._respond(request, source)
+        return self.answer(request, source)
 
-    def _respond(self, request: Message, source: Endpoint) -> bytes:
+    def answer(self, request: Message, source: Endpoint) -> bytes:
+        """The response to a Binding request, for a server that has read and limited it itself."""
+        self.counts["answered"] += 1
         attributes: list[tuple[int, bytes]]
         unknown = request.unknown_required(_UNDERSTOOD)[:UNKNOWN_ATTRIBUTES_MAX]
         if unknown:
@@ -101,27 +92,3 @@ class BindingServer:
             attributes,
             fingerprint=request.has_fingerprint,
         )
-
-    def _may_answer(self, host: str, now: float) -> bool:
-        source = _rate_key(host)
-        bucket = self._buckets.get(source)
-        if bucket is None:
-            if len(self._buckets) >= SOURCES_MAX:
-                self._buckets.popitem(last=False)
-            bucket = self._buckets[source] = _Bucket(SOURCE_BURST, now)
-        else:
-            self._buckets.move_to_end(source)
-            earned = (now - bucket.filled_at_s) * SOURCE_RATE_PER_S
-            bucket.tokens = min(SOURCE_BURST, bucket.tokens + earned)
-            bucket.filled_at_s = now
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
-
-
-def _rate_key(host: str) -> str:
-    """An IPv4 address, or the /64 of an IPv6 one: a host has the whole of it to itself."""
-    if ":" not in host:
-        return host
-    return ipaddress.IPv6Address(host.partition("%")[0]).packed[:8].hex()
