@@ -22,9 +22,7 @@ from sims.fault_driver import FaultDriver
 from sims.faults import Fault
 from sims.host import current_host
 from sims.machine import SimulatedMachine
-from sims.machine_files import (
-    COMMUNITY,
-)
+from sims.machine_files import COMMUNITY
 from sims.mesh import Mesh
 from sims.network import Network
 from sims.oracle import can_sites_be_direct
@@ -163,7 +161,7 @@ class Run:
     async def _play(self, nursery: trio.Nursery) -> None:
         for name in self.scenario.bootstrap_names:
             await self._machines[name].start(nursery)
-        self._began_s = self._clock.now_s
+        self._began_s = self._trace.began_s = self._clock.now_s
         for machine in self.scenario.machines:
             nursery.start_soon(self._start_later, machine, nursery)
         self._introduce()

@@ -13,7 +13,6 @@ from typing import Any, Final, TextIO
 from sims.clock import STARTS_AT_S
 from sims.faults import Fault
 from sims.packet import PacketEvent, TcpFlags
-from sims.result import Violation
 from wice.events import Event
 
 CACHED_TEXTS_MAX: Final = 65_536
@@ -75,11 +74,6 @@ class Trace:
         planned_at_s = planned.pop("at_s")
         kind = type(fault).__name__
         self.line("fault", at_s, fault=kind, phase=phase, planned_at_s=planned_at_s, **planned)
-
-    def violation(self, violation: Violation) -> None:
-        """Something that a check found."""
-        fields = asdict(violation)
-        self.line("violation", fields.pop("at_s"), **fields)
 
     def line(self, kind: str, at_s: float, **fields: Any) -> None:
         """Anything else that JSON can say; the order of ``fields`` is the order in the line."""

@@ -9,7 +9,6 @@ from sims.clock import STARTS_AT_S
 from sims.faults import Crash, Degrade
 from sims.link import LineModel, LinkModel
 from sims.packet import Packet, PacketEvent, Protocol, TcpFlags, TcpHeader
-from sims.result import Violation
 from sims.trace import CACHED_TEXTS_MAX, LINES_AT_ONCE, Trace
 from wice.datagram import Endpoint
 from wice.events import PeerFound
@@ -64,19 +63,17 @@ def test_an_event_is_told_with_its_machine_and_keys_as_people_read_them() -> Non
     ]
 
 
-def test_faults_and_violations_are_told() -> None:
+def test_faults_are_told() -> None:
     file = io.StringIO()
     trace = Trace(file)
     trace.fault(30, Crash(at_s=30, for_s=5, target="nas"), "begins")
     line = LineModel(up=LinkModel(loss=0.25), down=None)
     trace.fault(40, Degrade(at_s=40, target="home-1", line=line), "begins")
-    trace.violation(Violation(at_s=41, check="replays", subject="nas", detail="came twice"))
     trace.flush()
-    crash, degrade, violation = lines_of(file)
+    crash, degrade = lines_of(file)
     assert (crash["fault"], crash["phase"], crash["target"]) == ("Crash", "begins", "nas")
     assert degrade["line"]["up"]["loss"] == 0.25
     assert degrade["line"]["down"] is None
-    assert (violation["at_s"], violation["check"]) == (41, "replays")
 
 
 def test_times_are_rounded_to_microseconds_everywhere() -> None:
