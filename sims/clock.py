@@ -40,8 +40,8 @@ class Timer:
 class VirtualClock(trio.abc.Clock):
     """trio's clock for one run: ``trio.run(…, clock=clock)``.
 
-    What the network has under way are ``Timer``s here and not tasks, which would cost some ten
-    times as much: those due before the next of trio's deadlines run when no task can, in the
+    What the network has under way are ``Timer``s here and not tasks, which would cost more than
+    ten times as much: those due before the next of trio's deadlines run when no task can, in the
     order of time, and of ``call_at`` where times are equal.
     """
 
