@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+SCENARIOS := $(notdir $(basename $(wildcard sims/scenarios/*.toml)))
+LARGE_SCENARIOS := community-20
+SMALL_SCENARIOS := $(filter-out swarm $(LARGE_SCENARIOS),$(SCENARIOS))
 
-.PHONY: demo test bench lint types imports nightly lock proto install clean
+.PHONY: demo test simulate bench lint types imports nightly lock proto install clean
 
 demo: install
 	$(BIN)/wice demo
@@ -13,7 +16,17 @@ demo: install
 test: install
 	$(BIN)/pytest -m "not nightly" $(PYTEST_ARGS)
 
+# The tests run the swarm's first 20 seeds, and the small scenarios with another seed than this.
+simulate: install
+	$(BIN)/wice sim grid --ip 4
+	$(BIN)/wice sim grid --ip 6
+	set -e; for scenario in $(SMALL_SCENARIOS); do $(BIN)/wice sim run $$scenario; done
+	$(BIN)/wice sim swarm --first-seed 21 --seeds 40
+
 nightly: install
+	set -e; for scenario in $(LARGE_SCENARIOS); do $(BIN)/wice sim run $$scenario; done
+	set -e; for scenario in $(SMALL_SCENARIOS); do $(BIN)/wice sim swarm $$scenario --seeds 20; done
+	$(BIN)/wice sim swarm --seeds 1000
 	$(BIN)/pytest -m "nightly" $(PYTEST_ARGS)
 
 bench: install

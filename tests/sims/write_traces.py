@@ -14,11 +14,14 @@ from sims.scenario_file import find_scenario, load_scenario
 
 
 def main(directory: Path, at_once: int, runs: list[str]) -> None:
-    """Raise RuntimeError where a run ended without a result."""
+    """Raise RuntimeError for a run that does not hold."""
 
     def write_trace(name: str) -> None:
         scenario, _, seed = name.partition(":")
-        run(load_scenario(find_scenario(scenario)), int(seed), trace_path=directory / name)
+        path = find_scenario(scenario)
+        result = run(load_scenario(path), int(seed), trace_path=directory / name)
+        if not result.is_ok:
+            raise RuntimeError(f"{len(result.violations)} violations: {result.violations[:3]}")
 
     preload()
     with closing(run_in_processes(write_trace, runs, at_once)) as finished:
