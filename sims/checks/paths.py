@@ -7,7 +7,7 @@ from sims.checks.check import Check
 from sims.checks.findings import Findings, pair_name
 from sims.checks.names import Names
 from sims.checks.quiet import Quiet
-from sims.checks.snapshot import Snapshot
+from sims.checks.snapshot import PeerView, Snapshot
 from sims.packet import Packet, PacketEvent, Protocol
 from sims.world import World
 from wice.datagram import Endpoint
@@ -26,6 +26,10 @@ ROAMS_BACK_AFTER_S: Final = 180.0
 ROAMED_MAX_S: Final = 40.0
 """How long WireGuard's endpoint may be another than ICE's in a network where nothing happens:
 consent (RFC 7675) on the path that is gone takes 30 s to expire, and a look 5 s."""
+
+UNHEARD_MAX_S: Final = 50.0
+"""How long a peer may be called connected of whom nothing is heard: consent (RFC 7675) takes 30 s
+to expire, what WireGuard heard last puts that off by 15 s, and a look comes every 5 s."""
 
 HEARD_MAX: Final = 16_384
 """Endpoints that are remembered of all machines together."""
@@ -165,6 +169,44 @@ class Endpoints(Check):
                 )
 
 
+class Liveness(Check):
+    """Who is called connected was heard of late, be the network quiet or not."""
+
+    name = "connected-are-heard"
+
+    def __init__(self, world: World, quiet: Quiet, findings: Findings, heard: Heard) -> None:
+        super().__init__(world, quiet, findings)
+        self._heard = heard
+
+    def look(self, snapshot: Snapshot) -> None:
+        for view in snapshot.peers():
+            if not view.is_connected or self.quiet.has_just_woken(view.machine, UNHEARD_MAX_S):
+                continue
+            age_s = self._age_s(view)
+            if math.isinf(age_s):
+                # That something must have come along a path is said when it is selected.
+                continue
+            self.looked()
+            if age_s > UNHEARD_MAX_S:
+                self.violation(
+                    pair_name(view.machine, view.peer),
+                    f"is called connected, but nothing came from {view.status['endpoint']} for "
+                    f"{age_s:.0f} s; a path that is not answered for {UNHEARD_MAX_S:g} s is lost",
+                )
+
+    def _age_s(self, view: PeerView) -> float:
+        """Since the last datagram along ICE's path, or WireGuard's if that is another."""
+        ends = (view.status["selected"], view.status["endpoint"])
+        return min(
+            (
+                self._heard.age_s(view.machine, Endpoint.parse(end), self.world.now_s)
+                for end in ends
+                if end is not None
+            ),
+            default=math.inf,
+        )
+
+
 class Paths:
     """The checks that share what was heard on the wire."""
 
@@ -176,6 +218,7 @@ class Paths:
             ProvedPaths(world, quiet, findings, self._heard),
             self._destinations,
             Endpoints(world, quiet, findings),
+            Liveness(world, quiet, findings, self._heard),
         )
 
     def on_packet(self, event: PacketEvent) -> None:

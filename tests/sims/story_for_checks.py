@@ -136,6 +136,7 @@ class Story:
         while self.now_s < until_s:
             self.now_s = min(self.now_s + LOOK_EVERY_S, until_s)
             if is_answered:
+                self.received(TO_NAS)
                 self.reply()
             self.look()
 

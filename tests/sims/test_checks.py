@@ -202,6 +202,30 @@ def test_wireguard_may_roam_while_something_is_wrong() -> None:
     assert story.found("endpoint-is-selected") == []
 
 
+def test_a_peer_that_is_not_heard_is_not_connected() -> None:
+    story = Story()
+    story.received(TO_NAS)
+    story.wait(50, is_answered=False)
+    assert story.found("connected-are-heard") == []
+    story.wait(5, is_answered=False)
+    assert story.found("connected-are-heard") == [
+        "laptop to nas: is called connected, but nothing came from 198.51.100.7:51820 for 55 s; a "
+        "path that is not answered for 50 s is lost"
+    ]
+
+
+def test_a_peer_that_is_heard_or_lost_or_was_not_heard_asleep_is_fine() -> None:
+    story = Story(faults=[Sleep(at_s=200, for_s=100, target=LAPTOP)])
+    story.wait(150)
+    story.peers[LAPTOP]["state"] = "checking"
+    story.wait(50, is_answered=False)
+    story.peers[LAPTOP]["state"] = "connected"
+    story.wait(150, is_answered=False)
+    assert story.found("connected-are-heard") == []
+    story.wait(5, is_answered=False)
+    assert len(story.found("connected-are-heard")) == 1
+
+
 # Replays
 
 
