@@ -43,6 +43,13 @@ from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
+from p2p.cost_guards import (
+    BufferedConnection,
+    grant_half_windows,
+    pass_locks_at_once,
+    pass_stream_locks_at_once,
+)
+
 STREAMS_PER_CONNECTION_MAX = 64
 """Streams that a remote may hold open on one connection."""
 CONNECTION_BUFFER_MAX_BYTES = 2 * 1024 * 1024
@@ -120,13 +127,13 @@ def write_whole_frames(connection: Any, count_fault: CountFault) -> None:
     bound in time is for a remote that takes no bytes: then the connection is closed. What fails
     fails as RawConnError, on which Yamux.handle_incoming ends the connection.
     """
-    write_frame = connection._write_frame
 
     async def write_whole(data: bytes) -> None:
         with trio.move_on_after(WRITE_TIMEOUT_S) as scope:
             scope.shield = True
             try:
-                await write_frame(data)
+                async with connection._write_lock:
+                    await connection.secured_conn.write(data)
             except ConnectionClosedError as error:
                 raise RawConnError("the remote is gone") from error
         if not scope.cancelled_caught:
@@ -174,6 +181,7 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         ends; it gives the slot back when this method raises.
         """
         with self._admit(raw_conn):
+            _buffer_reads(raw_conn)
             connection = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
         await connection.event_closed.wait()
         raise SwarmException("connection closed")
@@ -198,6 +206,7 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         self, raw_conn: IRawConnection, peer_id: ID, pre_scope: Any = None
     ) -> SwarmConn:
         self._dialled.add(raw_conn)
+        _buffer_reads(raw_conn)
         return await super().upgrade_outbound_raw_conn(raw_conn, peer_id, pre_scope)
 
     async def release(self) -> None:
@@ -212,11 +221,17 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
             await connection.close()
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
+        pass_locks_at_once(muxed_conn)
         limit_receive_buffers(muxed_conn, self._count_fault)
         write_whole_frames(muxed_conn, self._count_fault)
         connection = await super().add_conn(muxed_conn, direction)
         self.enforce_budget(newest=connection)
         return connection
+
+    async def notify_opened_stream(self, stream: INetStream) -> None:
+        pass_stream_locks_at_once(stream)
+        grant_half_windows(stream.muxed_stream)
+        await super().notify_opened_stream(stream)
 
     async def notify_disconnected(self, conn: INetConn) -> None:
         await super().notify_disconnected(conn)
@@ -252,6 +267,11 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         for connection in candidates[:excess]:
             self._count_fault("closed a connection to make room")
             self.manager.run_task(self._close_connection_async, connection)
+
+
+def _buffer_reads(connection: Any) -> None:
+    if not isinstance(connection.stream, BufferedConnection):
+        connection.stream = BufferedConnection(connection.stream)
 
 
 def network_of(host: str) -> str:

@@ -1,0 +1,92 @@
+"""Guards around what py-libp2p 0.8.1 does in vain (docs/explanation/py-libp2p.md).
+
+A message of ours passes four layers of the library. Each takes locks for single statements, and
+every ``trio.Lock`` lets all other tasks run before it is had; each reads a length, then what
+follows it, from the socket. None of that is wrong; together it was half of a node's work.
+
+1. ``pass_locks_at_once``, ``pass_stream_locks_at_once``: locks as of p2p/lock.py.
+2. ``BufferedConnection``: reads from the socket what is there.
+3. ``grant_half_windows``: a yamux stream answers every read with a window update, and grows its
+   window with each up to 16 MiB.
+
+Like p2p/guards.py they reach into private parts of the library.
+"""
+
+from typing import Any, Final
+
+from libp2p.io.abc import ReadWriteCloser
+
+from p2p.lock import PromptLock
+
+READ_SIZE_BYTES: Final = 16 * 1024
+"""What is read from a socket at once, and handled before other tasks get their turn."""
+RECEIVE_WINDOW_BYTES: Final = 256 * 1024
+"""Of every yamux stream, as the specification says; ours do not need more."""
+
+
+class BufferedConnection(ReadWriteCloser):  # type: ignore[misc]
+    """A byte stream, read in large pieces by one reader and handed out in small ones."""
+
+    def __init__(self, stream: Any) -> None:
+        """stream: a ``libp2p.io.trio.TrioTCPStream``."""
+        stream.read_lock = PromptLock()
+        stream.write_lock = PromptLock()
+        self._stream = stream
+        self._unread = memoryview(b"")
+
+    async def read(self, n: int | None = None) -> bytes:
+        if n == 0:
+            return b""
+        if not self._unread:
+            self._unread = memoryview(await self._stream.read(READ_SIZE_BYTES))
+        size_bytes = len(self._unread) if n is None else n
+        taken, self._unread = self._unread[:size_bytes], self._unread[size_bytes:]
+        return bytes(taken)
+
+    async def write(self, data: bytes) -> None:
+        await self._stream.write(data)
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        address: tuple[str, int] | None = self._stream.get_remote_address()
+        return address
+
+
+def pass_locks_at_once(connection: Any) -> None:
+    """Take the locks out of the way of a yamux ``connection``'s tasks."""
+    connection.streams_lock = PromptLock()
+    connection._write_lock = PromptLock()
+
+
+def pass_stream_locks_at_once(stream: Any) -> None:
+    """The same for a ``NetStream`` that was opened or accepted just now."""
+    stream._state_lock = PromptLock()
+    muxed = stream.muxed_stream
+    muxed.window_lock = PromptLock()
+    muxed.rw_lock = _WriteLock()
+
+
+class _WriteLock:
+    """The half of the library's ReadWriteLock that it uses."""
+
+    def __init__(self) -> None:
+        self._lock = PromptLock()
+
+    def write_lock(self) -> PromptLock:
+        return self._lock
+
+
+def grant_half_windows(stream: Any) -> None:
+    """Let the remote send on when half of a yamux ``stream``'s window was read, as yamux says."""
+
+    async def grant(*, bytes_read: int = 0) -> None:
+        stream._pending_recv_release += bytes_read
+        read_bytes = stream._pending_recv_release
+        if read_bytes >= RECEIVE_WINDOW_BYTES // 2:
+            stream._pending_recv_release = 0
+            stream.recv_window += read_bytes
+            await stream.send_window_update(read_bytes)
+
+    stream._auto_tune_and_send_window_update = grant

@@ -1,0 +1,214 @@
+"""What py-libp2p does in vain: the stock library first, then with the guard."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from libp2p import new_host
+from libp2p.abc import IHost, INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.stream_muxer.yamux.yamux import TYPE_WINDOW_UPDATE
+from multiaddr import Multiaddr
+
+from p2p.cost_guards import READ_SIZE_BYTES, RECEIVE_WINDOW_BYTES, BufferedConnection
+from p2p.host import open_host
+from p2p.identity import Identity
+from p2p.lock import PromptLock
+from p2p.section import TcpAddress
+
+SINK = "/sink/1"
+OpenHost = Callable[[], AbstractAsyncContextManager[IHost]]
+
+
+@asynccontextmanager
+async def stock() -> AsyncIterator[IHost]:
+    host = new_host(key_pair=create_new_key_pair())
+    async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        yield host
+        await host.close()
+
+
+@asynccontextmanager
+async def guarded() -> AsyncIterator[IHost]:
+    async with open_host(
+        Identity.from_seed(bytes(range(32))),
+        [TcpAddress("127.0.0.1", 0)],
+        connections_max=10,
+        is_valuable=lambda _peer_id: False,
+        count_fault=lambda reason: pytest.fail(reason),
+    ) as host:
+        yield host.libp2p
+
+
+class Cost:
+    """What one host did for the messages it received."""
+
+    def __init__(self) -> None:
+        self.window_updates = 0
+        self.reads = 0
+        self.window_bytes = 0
+
+
+async def receive(open_any: OpenHost, messages: int, size_bytes: int) -> Cost:
+    """Send messages one after the other, each when the last was read and noticed."""
+    cost = Cost()
+    got = trio.Event()
+
+    async def sink(stream: INetStream) -> None:
+        nonlocal got
+        count(cost, stream)
+        for _ in range(messages):
+            left_bytes = size_bytes
+            while left_bytes:
+                left_bytes -= len(await stream.read(left_bytes))
+            got.set()
+        muxed: Any = stream
+        cost.window_bytes = muxed.muxed_stream.target_recv_window
+
+    with trio.fail_after(20):
+        async with open_any() as server, stock() as client:
+            server.set_stream_handler(SINK, sink)
+            await client.connect(PeerInfo(server.get_id(), server.get_transport_addrs()))
+            stream = await client.new_stream(server.get_id(), [SINK])
+            for _ in range(messages):
+                await stream.write(bytes(size_bytes))
+                await got.wait()
+                got = trio.Event()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    return cost
+
+
+def count(cost: Cost, stream: Any) -> None:
+    connection = stream.muxed_conn
+    write_frame = connection._write_frame
+
+    async def count_frame(data: bytes) -> None:
+        cost.window_updates += data[1] == TYPE_WINDOW_UPDATE
+        await write_frame(data)
+
+    connection._write_frame = count_frame
+    raw = connection.secured_conn.conn.read_writer.read_write_closer.stream
+    tcp = getattr(raw, "_stream", raw)
+    read = tcp.read
+
+    async def count_read(size_bytes: int | None = None) -> bytes:
+        cost.reads += 1
+        data: bytes = await read(size_bytes)
+        return data
+
+    tcp.read = count_read
+
+
+async def test_stock_answers_every_message_with_a_window_update() -> None:
+    cost = await receive(stock, 20, 500)
+    assert cost.window_updates >= 20
+    assert cost.window_bytes > 10 * RECEIVE_WINDOW_BYTES
+
+
+async def test_guarded_leaves_the_window_alone_until_half_of_it_was_read() -> None:
+    cost = await receive(guarded, 20, 500)
+    assert cost.window_updates == 0
+    assert cost.window_bytes == RECEIVE_WINDOW_BYTES
+
+
+async def test_guarded_goes_on_receiving_beyond_the_first_window() -> None:
+    cost = await receive(guarded, 4 * RECEIVE_WINDOW_BYTES // 30_000, 30_000)
+    assert 6 <= cost.window_updates <= 8
+
+
+async def test_stock_reads_twice_for_each_message() -> None:
+    assert (await receive(stock, 50, 500)).reads >= 100
+
+
+async def test_guarded_reads_once_for_each_message() -> None:
+    assert (await receive(guarded, 50, 500)).reads <= 70
+
+
+# The locks
+
+
+async def steps(acquire: Callable[[], Awaitable[None]], release: Callable[[], None]) -> int:
+    """How often another task runs while a lock is taken a hundred times."""
+    others = 0
+
+    async def run_beside() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_beside)
+        await trio.lowlevel.checkpoint()
+        before = others
+        for _ in range(100):
+            await acquire()
+            release()
+        during = others - before
+        nursery.cancel_scope.cancel()
+    return during
+
+
+async def test_a_lock_of_trio_lets_others_run_first() -> None:
+    lock = trio.Lock()
+    assert await steps(lock.acquire, lock.release) >= 90
+
+
+async def test_a_free_lock_is_had_at_once() -> None:
+    lock = PromptLock()
+    assert await steps(lock.acquire, lock.release) == 0
+
+
+async def test_one_task_holds_the_lock_and_others_follow_in_turn() -> None:
+    lock = PromptLock()
+    inside: list[int] = []
+    order: list[int] = []
+
+    async def work(number: int) -> None:
+        async with lock:
+            inside.append(number)
+            await trio.testing.wait_all_tasks_blocked()
+            assert inside == [number]
+            order.append(inside.pop())
+
+    async with trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(work, number)
+            await trio.testing.wait_all_tasks_blocked()
+    assert order == [0, 1, 2, 3]
+
+
+async def test_who_is_cancelled_while_waiting_gets_no_lock() -> None:
+    lock = PromptLock()
+    await lock.acquire()
+    with trio.move_on_after(0):
+        await lock.acquire()
+    lock.release()
+    assert await steps(lock.acquire, lock.release) == 0
+
+
+# Reading what is there
+
+
+class Socket:
+    """Has ``pieces`` to read, one at a time; then it is at its end."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.asked: list[int | None] = []
+        self._pieces = [*pieces]
+
+    async def read(self, size_bytes: int | None) -> bytes:
+        self.asked.append(size_bytes)
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+async def test_a_buffered_connection_hands_out_what_was_read() -> None:
+    socket = Socket(b"abcdef", b"gh")
+    connection = BufferedConnection(socket)
+    taken = [await connection.read(size_bytes) for size_bytes in (2, 0, 3, 5, None, 5)]
+    assert taken == [b"ab", b"", b"cde", b"f", b"gh", b""]
+    assert socket.asked == [READ_SIZE_BYTES] * 3
