@@ -15,10 +15,10 @@ from wice.stun import (
     Method,
     encode,
     parse,
+    rate_limit,
     unpack_error_code,
     unpack_xor_address,
 )
-from wice.stun import rate_limit
 from wice.stun import server as server_module
 from wice.stun.driver import serve_stun
 

@@ -21,7 +21,10 @@ _FAMILY_IPV6: Final = 2
 
 
 class Attribute(IntEnum):
-    """Attribute types. Below 0x8000 a receiver must understand them or refuse the message."""
+    """Attribute types. Below 0x8000 a receiver must understand them or refuse the message.
+
+    ADDITIONAL_ADDRESS_FAMILY_DRAFT: what the drafts of RFC 8656 had, and coturn up to 4.6.1 has.
+    """
 
     MAPPED_ADDRESS = 0x0001
     CHANGE_REQUEST = 0x0003
@@ -62,6 +65,7 @@ class Attribute(IntEnum):
     ICE_CONTROLLING = 0x802A
     RESPONSE_ORIGIN = 0x802B
     OTHER_ADDRESS = 0x802C
+    ADDITIONAL_ADDRESS_FAMILY_DRAFT = 0x8032
     NOMINATION = 0xC001
 
 
@@ -97,6 +101,7 @@ _SIZES: Final[dict[Attribute, tuple[int, int]]] = {
     Attribute.USE_CANDIDATE: (0, 0),
     Attribute.CONNECTION_ID: _UINT32,
     Attribute.ADDITIONAL_ADDRESS_FAMILY: _UINT32,
+    Attribute.ADDITIONAL_ADDRESS_FAMILY_DRAFT: _UINT32,
     Attribute.ADDRESS_ERROR_CODE: (4, 767),
     Attribute.PASSWORD_ALGORITHMS: (4, 256),
     Attribute.SOFTWARE: _TEXT,

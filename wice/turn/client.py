@@ -425,7 +425,12 @@ class TurnClient:
     def _allocate_attributes(self, _: bytes) -> list[tuple[int, bytes]]:
         attributes: list[tuple[int, bytes]] = [(Attribute.REQUESTED_TRANSPORT, UDP)]
         if len(self._families) > 1:
-            attributes.append((Attribute.ADDITIONAL_ADDRESS_FAMILY, Family.IPV6.value_bytes))
+            # A server knows one of the two and passes over the other.
+            for kind in (
+                Attribute.ADDITIONAL_ADDRESS_FAMILY,
+                Attribute.ADDITIONAL_ADDRESS_FAMILY_DRAFT,
+            ):
+                attributes.append((kind, Family.IPV6.value_bytes))
         elif self._families[0] is Family.IPV6:
             # IPv4 is what is meant where nothing is said, also by servers that know no more.
             attributes.append((Attribute.REQUESTED_ADDRESS_FAMILY, Family.IPV6.value_bytes))

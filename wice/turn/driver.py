@@ -19,7 +19,7 @@ PORT: Final = 3478
 
 SOCKET_BUFFER_SIZE_BYTES: Final = 1 << 20
 RELAY_PORT_ATTEMPTS_MAX: Final = 16
-"""Ports of a range that are tried for one relay socket."""
+"""Ports that are tried for one relay socket."""
 
 # Linux's number; the socket module of Python 3.11 does not name it.
 _IP_PKTINFO: Final = getattr(stdlib_socket, "IP_PKTINFO", 8)
@@ -190,7 +190,7 @@ class _Driver:
         if host is None and event.local is not None:
             is_of_family = (":" in event.local) == (event.family is Family.IPV6)
             host = event.local if is_of_family else None
-        opened = None if host is None else await self._bind_relay(host)
+        opened = None if host is None else await self._bind_relay(host, event.is_even)
         if opened is None or host is None:
             self._server.relay_failed(event.relay, trio.current_time())
             return
@@ -203,21 +203,24 @@ class _Driver:
         self._scopes[event.relay] = trio.CancelScope()
         self._nursery.start_soon(self._serve_relay, event.relay, opened)
 
-    async def _bind_relay(self, host: str) -> socket.SocketType | None:
-        for port in self._ports():
+    async def _bind_relay(self, host: str, is_even: bool) -> socket.SocketType | None:
+        for _ in range(RELAY_PORT_ATTEMPTS_MAX):
             try:
-                return await _bind(Endpoint(host, port), with_packet_info=False)
+                bound = await _bind(Endpoint(host, self._relay_port()), with_packet_info=False)
             except OSError as error:
                 self._server.counts[f"bind: {error.strerror}"] += 1
                 if error.errno != errno.EADDRINUSE:
                     return None
+                continue
+            if not is_even or bound.getsockname()[1] % 2 == 0:
+                return bound
+            bound.close()
         return None
 
-    def _ports(self) -> list[int]:
+    def _relay_port(self) -> int:
         if self._relay_ports is None or self._random_below is None:
-            return [0]
-        ports, below = self._relay_ports, self._random_below
-        return [ports[below(len(ports))] for _ in range(RELAY_PORT_ATTEMPTS_MAX)]
+            return 0
+        return self._relay_ports[self._random_below(len(self._relay_ports))]
 
     def _close_relay(self, event: CloseRelay) -> None:
         if self._relays.pop(event.relay, None) is not None:

@@ -12,6 +12,8 @@ DATA_SIZE_MAX_BYTES: Final = 65_000
 
 CHANNEL_MIN: Final = 0x4000
 CHANNEL_MAX: Final = 0x4FFF
+CHANNEL_TAKEN_MAX: Final = 0x7FFF
+"""A server takes what clients of RFC 5766 choose, coturn's among them."""
 
 ALLOCATION_LIFETIME_S: Final = 600
 ALLOCATION_LIFETIME_MAX_S: Final = 3_600
@@ -87,7 +89,7 @@ class PeerData(NamedTuple):
 
 def is_channel_data(data: bytes) -> bool:
     """Whether a datagram from a server or a client claims to be ChannelData."""
-    return len(data) >= CHANNEL_HEADER_SIZE_BYTES and 0x40 <= data[0] <= 0x4F
+    return len(data) >= CHANNEL_HEADER_SIZE_BYTES and 0x40 <= data[0] <= 0x7F
 
 
 def parse_channel_data(data: bytes) -> tuple[int, bytes]:

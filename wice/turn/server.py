@@ -36,8 +36,8 @@ from wice.turn.budgets import Budgets, Ledger, Usage
 from wice.turn.messages import (
     ALLOCATION_LIFETIME_MAX_S,
     ALLOCATION_LIFETIME_S,
-    CHANNEL_MAX,
     CHANNEL_MIN,
+    CHANNEL_TAKEN_MAX,
     DATA_SIZE_MAX_BYTES,
     UDP,
     ErrorCode,
@@ -112,12 +112,14 @@ class ServerTransmit(NamedTuple):
 class OpenRelay:
     """Open a relay socket, then call ``relay_opened`` or ``relay_failed``.
 
-    local: the address of ours that the client asked, of whichever family.
+    local: the address of ours that the client asked, of whichever family. is_even: the port must
+    be even (EVEN-PORT).
     """
 
     relay: int
     family: Family
     local: str | None
+    is_even: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,6 +449,7 @@ class TurnServer:
         allocation.expires_at_s = now + RELAY_OPEN_TIMEOUT_S
         allocation.request = request
         allocation.user = user
+        is_even = Attribute.EVEN_PORT in request.attributes
         self._allocations[path] = allocation
         self._ledger.open_allocation(usage)
         self._deadline = None
@@ -455,7 +458,7 @@ class TurnServer:
                 relay = Relay(self._next_relay_id, family, allocation)
                 self._next_relay_id += 1
                 allocation.relays[family] = self._relays[relay.id] = relay
-                self._events.append(OpenRelay(relay.id, family, path.local))
+                self._events.append(OpenRelay(relay.id, family, path.local, is_even))
         return b""
 
     def _full(self, path: ClientPath) -> _Refused:
@@ -541,7 +544,7 @@ class TurnServer:
         number = int.from_bytes(request.require(Attribute.CHANNEL_NUMBER)[:2], "big")
         value = request.require(Attribute.XOR_PEER_ADDRESS)
         peer = unpack_xor_address(value, request.transaction_id)
-        if not CHANNEL_MIN <= number <= CHANNEL_MAX or not peer.port:
+        if not CHANNEL_MIN <= number <= CHANNEL_TAKEN_MAX or not peer.port:
             raise _Refused(ErrorCode.BAD_REQUEST)
         if not allocation.may_bind(number, peer, now):
             raise _Refused(ErrorCode.BAD_REQUEST)
@@ -613,14 +616,17 @@ def _families_asked(request: Message) -> tuple[Family, ...]:
         raise _Refused(ErrorCode.UNSUPPORTED_TRANSPORT)
     has_token = Attribute.RESERVATION_TOKEN in attributes
     requested = attributes.get(Attribute.REQUESTED_ADDRESS_FAMILY)
-    additional = attributes.get(Attribute.ADDITIONAL_ADDRESS_FAMILY)
+    additional = attributes.get(
+        Attribute.ADDITIONAL_ADDRESS_FAMILY,
+        attributes.get(Attribute.ADDITIONAL_ADDRESS_FAMILY_DRAFT),
+    )
     exclusive = (has_token, requested is not None, additional is not None)
     if sum(exclusive) > 1 or (has_token and Attribute.EVEN_PORT in attributes):
         raise _Refused(ErrorCode.BAD_REQUEST)
     if additional is not None and unpack_family(additional) is not Family.IPV6:
         raise _Refused(ErrorCode.BAD_REQUEST)
-    if has_token or Attribute.EVEN_PORT in attributes:
-        # Pairs of ports were for RTP and RTCP: no port is chosen or held back here.
+    if has_token or attributes.get(Attribute.EVEN_PORT, b"\x00")[0] & 0x80:
+        # Pairs of ports were for RTP and RTCP: no port is held back here.
         raise _Refused(ErrorCode.INSUFFICIENT_CAPACITY)
     if additional is not None:
         return (Family.IPV4, Family.IPV6)
