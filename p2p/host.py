@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 
 import trio
@@ -32,7 +33,7 @@ from multiaddr import Multiaddr
 
 from p2p.guards import CountFault, GuardedSwarm, network_of
 from p2p.identity import Identity
-from p2p.section import TcpAddress
+from p2p.section import PEER_IDS_CACHED_MAX, TcpAddress
 from p2p.streams import (
     STREAM_ERRORS,
     FrameHandler,
@@ -129,7 +130,7 @@ class Host:
             raise StreamClosedError(f"no connection to {peer_id}")
         with trio.move_on_after(STREAM_OPEN_TIMEOUT_S):
             try:
-                stream = await self._swarm.new_stream(ID.from_base58(peer_id))
+                stream = await self._swarm.new_stream(_id(peer_id))
             except STREAM_ERRORS as error:
                 raise StreamClosedError(f"no stream to {peer_id}") from error
             return await open_frame_stream(stream, peer_id, protocol)
@@ -152,7 +153,7 @@ class Host:
         self.libp2p.set_stream_handler(protocol, serve_stream)
 
     def _live(self, peer_id: str) -> list[INetConn]:
-        connections = self._swarm.get_connections(ID.from_base58(peer_id))
+        connections = self._swarm.get_connections(_id(peer_id))
         return [connection for connection in connections if not connection.is_closed]
 
     async def _dial(self, peer_id: str, addresses: Sequence[TcpAddress]) -> None:
@@ -193,6 +194,12 @@ class Host:
         except SwarmException as error:
             reason = error.__cause__ or error
             raise SignalingUnavailableError(f"{address}: {reason}") from error
+
+
+@lru_cache(maxsize=PEER_IDS_CACHED_MAX)
+def _id(peer_id: str) -> ID:
+    # Asked several times for each message, and slow to parse.
+    return ID.from_base58(peer_id)
 
 
 def source_of(host: Host, peer_id: str) -> str:

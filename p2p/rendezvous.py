@@ -130,11 +130,12 @@ class Publisher:
 
 @dataclass(slots=True)
 class _Peer:
-    """What we know of one recipient: its DHT keys and its newest records, by epoch."""
+    """What we know of one recipient: its DHT keys, its newest records, what these say, by epoch."""
 
     wanted_at: float
     keys: dict[int, bytes] = field(default_factory=dict)
     records: dict[int, VerifiedRecord] = field(default_factory=dict)
+    presences: dict[int, Presence] = field(default_factory=dict)
     told: Presence | None = None
     told_at: float = float("-inf")
 
@@ -176,6 +177,7 @@ class Directory:
         for epoch in set(known.keys) - set(epochs):
             del self._owners[known.keys.pop(epoch)]
             known.records.pop(epoch, None)
+            known.presences.pop(epoch, None)
         for epoch in epochs:
             if epoch not in known.keys:
                 key = blind(peer, self._community, epoch).dht_key()
@@ -199,8 +201,7 @@ class Directory:
         for epoch in epochs_to_read(now_wall):
             record = known.records.get(epoch)
             if record is not None and record.expiry > now_wall:
-                presence = open_record(record, peer, self._community)
-                return Found(record.blinded_key, presence)
+                return Found(record.blinded_key, known.presences[epoch])
         return None
 
     def learn(self, key: bytes, record: VerifiedRecord) -> None:
@@ -214,7 +215,7 @@ class Directory:
         if held is not None and not is_newer(record, held):
             return
         presence = open_record(record, peer, self._community)
-        known.records[epoch] = record
+        known.records[epoch], known.presences[epoch] = record, presence
         now = trio.current_time()
         if presence != known.told or now - known.told_at >= FOUND_AGAIN_S:
             known.told, known.told_at = presence, now

@@ -7,6 +7,7 @@ from typing import Final
 import trio
 
 from p2p.host import Host
+from p2p.lock import PromptLock
 from p2p.streams import FrameStream, StreamClosedError
 from wice.errors import RemoteProtocolError
 
@@ -69,7 +70,7 @@ class _RequestStream:
         self._stream: FrameStream | None = None
         self._is_over = False
         self._opened = trio.Event()
-        self._sending = trio.Lock()
+        self._sending = PromptLock()
         self._room = trio.Semaphore(REQUESTS_IN_FLIGHT_MAX, max_value=REQUESTS_IN_FLIGHT_MAX)
         self._waiting: deque[_Answer] = deque()
 

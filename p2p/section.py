@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path as FilePath
 from typing import Any, Self, TypeVar
@@ -24,6 +25,8 @@ ADDRESSES_MAX = 16
 """Entries of ``listen`` and of ``announce``."""
 SECRET_SIZE_MAX_BYTES = 4_096
 """Bytes in the file that ``secret_file`` names."""
+PEER_IDS_CACHED_MAX = 4_096
+"""Peer ids whose other form is remembered: base58 takes long, and each message names some."""
 
 BOOTSTRAP_LISTEN = ("/ip4/0.0.0.0/tcp/4001",)
 """Where a bootstrap node listens if the section does not say."""
@@ -103,6 +106,7 @@ class NodeAddress:
         return f"{self.address}/p2p/{self.peer_id}"
 
 
+@lru_cache(maxsize=PEER_IDS_CACHED_MAX)
 def check_peer_id(text: str) -> bytes:
     """The multihash behind a base58 peer id (libp2p specs, peer-ids); raise ValueError."""
     if not 40 <= len(text) <= 64:
@@ -115,6 +119,7 @@ def check_peer_id(text: str) -> bytes:
     return raw
 
 
+@lru_cache(maxsize=PEER_IDS_CACHED_MAX)
 def peer_id_text(raw: bytes) -> str:
     """The base58 form of a peer id's multihash; raise ValueError."""
     # An Ed25519 key stands in the identity multihash itself, others are SHA-256 hashes.

@@ -9,6 +9,7 @@ from libp2p.abc import INetStream
 from libp2p.exceptions import BaseLibp2pError
 
 from p2p.frames import FrameDecoder, encode_frame
+from p2p.lock import PromptLock
 from wice.errors import RemoteProtocolError, SignalingUnavailableError
 
 FRAME_SIZE_MAX_BYTES: Final = 20 * 1024
@@ -39,7 +40,7 @@ class FrameStream:
         self._stream = stream
         self._negotiation = deque(negotiation)
         self._decoder = FrameDecoder(FRAME_SIZE_MAX_BYTES)
-        self._sending = trio.Lock()
+        self._sending = PromptLock()
         self._is_broken = False
 
     async def send(self, payload: bytes) -> None:

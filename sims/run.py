@@ -193,7 +193,8 @@ class Run:
         while self._clock.now_s < ends_at_s:
             await trio.sleep_until(min(self._clock.now_s + LOOK_EVERY_S, ends_at_s))
             await self._look()
-            if self._clock.now_s - collected_at_s >= COLLECT_EVERY_S:
+            is_due = self._clock.now_s - collected_at_s >= COLLECT_EVERY_S
+            if is_due and self._clock.now_s < ends_at_s:
                 gc.collect()
                 collected_at_s = self._clock.now_s
 
