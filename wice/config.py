@@ -5,6 +5,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from itertools import combinations
 from pathlib import Path as FilePath
@@ -13,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from wice.errors import ConfigError
+from wice.ice import CandidatePolicy
 from wice.keys import PresharedKey, PrivateKey, PublicKey, is_valid_identity
 from wice.platform import IPInterface, IPNetwork
 from wice.section import Place, StructT, convert_section, place_text
@@ -24,6 +26,9 @@ PEERS_MAX = 10_000
 
 INTERFACE_NAME = re.compile(r"[A-Za-z0-9_=+.-]{1,15}")
 """What Linux takes as an interface name and ``wg-quick`` too."""
+
+INTERFACE_PATTERN = re.compile(r"[^\s/]{1,64}")
+"""Of names as Linux has them, with ``*``, ``?`` and ``[…]``."""
 
 CONFIG_SIZE_MAX_BYTES = 16 * 1024 * 1024
 
@@ -51,6 +56,9 @@ class _InterfaceSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
 
 class _IceSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     stun: list[str] = []
+    candidates: Literal["all", "public", "relay"] = "all"
+    interfaces: list[str] = []
+    exclude_interfaces: list[str] = []
 
 
 class _StunServerSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -88,6 +96,26 @@ class InterfaceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IceConfig:
+    """``[ice]`` but its servers. candidates: what peers are told. interfaces: patterns (``eth*``)
+    of those whose addresses become candidates, none for all, less those of exclude_interfaces.
+    """
+
+    candidates: CandidatePolicy = CandidatePolicy.ALL
+    interfaces: tuple[str, ...] = ()
+    exclude_interfaces: tuple[str, ...] = ()
+
+    def uses(self, interface: str) -> bool:
+        """Whether the addresses of ``interface`` become candidates."""
+        is_included = not self.interfaces or _matches(interface, self.interfaces)
+        return is_included and not _matches(interface, self.exclude_interfaces)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file.
 
@@ -102,6 +130,7 @@ class Config:
     stun: tuple[StunURI, ...]
     stun_server_ports: tuple[int, ...]
     interfaces: tuple[InterfaceConfig, ...]
+    ice: IceConfig = IceConfig()
 
 
 def load_config(path: FilePath) -> Config:
@@ -153,7 +182,22 @@ class _Reader:
             stun=tuple(self._stun(text, index) for index, text in enumerate(ice.stun)),
             stun_server_ports=tuple(stun_server.ports),
             interfaces=interfaces,
+            ice=IceConfig(
+                candidates=CandidatePolicy(ice.candidates),
+                interfaces=self._patterns(ice.interfaces, "ice.interfaces"),
+                exclude_interfaces=self._patterns(ice.exclude_interfaces, "ice.exclude_interfaces"),
+            ),
         )
+
+    def _patterns(self, patterns: list[str], place: str) -> tuple[str, ...]:
+        for index, pattern in enumerate(patterns):
+            if not INTERFACE_PATTERN.fullmatch(pattern):
+                raise self._error(
+                    f"{place}[{index}]",
+                    f"{pattern!r} matches no interface name",
+                    "write a name or a pattern, as eth0, eth* or wlan?",
+                )
+        return tuple(patterns)
 
     def _error(self, place: str, why: str, hint: str = "") -> ConfigError:
         return ConfigError(f"{self._path}: {place}" if place else str(self._path), why, hint)

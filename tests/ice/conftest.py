@@ -11,7 +11,7 @@ import pytest
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
 from wice.ice import Agent, AgentEvent, Candidate, Credentials, Timing
-from wice.ice.candidate import host_candidate, server_reflexive_candidate
+from wice.ice.candidate import host_candidate, relayed_candidate, server_reflexive_candidate
 
 PORT = 51_820
 STEPS_MAX = 10_000
@@ -59,12 +59,13 @@ class Nat:
 
 @dataclass(eq=False)
 class Host:
-    """A host with one agent. Give ``nat`` for a private one."""
+    """A host with one agent. Give ``nat`` for a private one, ``relay`` for an allocation."""
 
     network: "Network"
     addresses: tuple[str, ...]
     agent: Agent
     nat: Nat | None
+    relay: Endpoint | None = None
     events: list[tuple[float, AgentEvent]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     sent: int = 0
@@ -79,6 +80,8 @@ class Host:
             if self.nat is not None and not base.is_ipv6:
                 mapped = self.nat.outbound(base, STUN_SERVER)
                 found.append(server_reflexive_candidate(mapped, base, STUN_SERVER, 65_535 - index))
+        if self.relay is not None:
+            found.append(relayed_candidate(self.relay, self.relay, STUN_SERVER, 65_535))
         return found
 
     def named(self, kind: type) -> list[AgentEvent]:
@@ -87,10 +90,18 @@ class Host:
     def time_of(self, kind: type) -> float:
         return next(at for at, event in self.events if isinstance(event, kind))
 
-    def meet(self, other: "Host", candidates: Sequence[Candidate] | None = None) -> None:
+    def meet(
+        self,
+        other: "Host",
+        candidates: Sequence[Candidate] | None = None,
+        *,
+        renomination: bool = False,
+    ) -> None:
         """Take the other's whole description."""
         now = self.network.now
-        self.agent.set_remote(other.agent.local, now)
+        self.agent.set_remote(
+            other.agent.local, now, lite=other.agent.lite, renomination=renomination
+        )
         for candidate in other.candidates() if candidates is None else candidates:
             self.agent.add_remote_candidate(candidate, now)
         self.agent.end_of_candidates(now)
@@ -104,6 +115,7 @@ class Network:
         self.now = 1_000.0
         self.latency_s = 0.05
         self.loss = 0.0
+        self.extra_s: Callable[[Endpoint, Endpoint], float] = lambda *_: 0.0
         self.is_cut: Callable[[Endpoint, Endpoint], bool] = lambda *_: False
         self.on_send: Callable[[Host, bytes], None] = lambda *_: None
         self.hosts: list[Host] = []
@@ -118,6 +130,8 @@ class Network:
         nat: Nat | None = None,
         timing: Timing | None = None,
         ready: bool = True,
+        relay: Endpoint | None = None,
+        lite: bool = False,
     ) -> Host:
         agent = Agent(
             controlling=controlling,
@@ -125,8 +139,9 @@ class Network:
             random_bytes=self._random.randbytes,
             now=self.now,
             timing=timing,
+            lite=lite,
         )
-        host = Host(self, addresses, agent, nat)
+        host = Host(self, addresses, agent, nat, relay)
         self.hosts.append(host)
         if ready:
             agent.set_local_candidates(host.candidates(), self.now)
@@ -144,6 +159,9 @@ class Network:
             assert transmit.path.source is not None
             host.sent += 1
             self.on_send(host, transmit.data)
+            if host.relay is not None and transmit.path.source == str(host.relay):
+                self._relay(host.relay, transmit.path.remote, transmit.data)
+                continue
             source = Endpoint(transmit.path.source, PORT)
             self._route(host, source, transmit.path.remote, transmit.data)
         while (event := host.agent.poll_event()) is not None:
@@ -166,13 +184,22 @@ class Network:
             source = host.nat.outbound(source, remote)
         if self._random.random() < self.loss or self.is_cut(source, remote):
             return
+        delay_s = self.latency_s + self.extra_s(source, remote)
         if beside:
-            self.at(self.latency_s, lambda: self.deliver(beside[0], data, source, remote.host))
+            self.at(delay_s, lambda: self.deliver(beside[0], data, source, remote.host))
         else:
-            self.at(self.latency_s, lambda: self._arrive(source, remote, data))
+            self.at(delay_s, lambda: self._arrive(source, remote, data))
+
+    def _relay(self, relay: Endpoint, remote: Endpoint, data: bytes) -> None:
+        """From a host through its allocation: as long again as directly."""
+        if self._random.random() >= self.loss and not self.is_cut(relay, remote):
+            self.at(2 * self.latency_s, lambda: self._arrive(relay, remote, data))
 
     def _arrive(self, source: Endpoint, remote: Endpoint, data: bytes) -> None:
         for host in self.hosts:
+            if host.relay == remote:
+                self.deliver(host, data, source, str(remote))
+                return
             if host.nat is not None and host.nat.public == remote.host:
                 inside = host.nat.inbound(remote.port, source)
                 if inside is not None and inside.host in host.addresses:

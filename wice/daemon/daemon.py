@@ -1,8 +1,7 @@
 """The composition root: a configuration becomes a running daemon."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import cache
 from importlib.metadata import entry_points
 
 import trio
@@ -89,7 +88,7 @@ class _Host:
         self._devices: list[tuple[InterfaceConfig, EmbeddedDevice]] = []
         self._tunnel_indices: set[int] = set()
         own_names = frozenset(interface.name for interface in config.interfaces)
-        self._addresses = HostAddresses(platform, own_names)
+        self._addresses = HostAddresses(platform, own_names, config.ice.uses)
         self._drivers: list[IceDriver] = []
 
     async def open_device(self, interface: InterfaceConfig, stack: AsyncExitStack) -> None:
@@ -113,7 +112,11 @@ class _Host:
         """Run the peers of every interface."""
         for interface, device in self._devices:
             ice = IceDriver(
-                device.port, self._addresses.known, self._platform.random_bytes, self._events
+                device.port,
+                self._addresses.known,
+                self._platform.random_bytes,
+                self._events,
+                policy=self._config.ice.candidates,
             )
             ice.set_stun_servers(transport.stun_servers())
             self._drivers.append(ice)
@@ -199,13 +202,20 @@ def link_config(interface: InterfaceConfig) -> LinkConfig:
 
 
 class HostAddresses:
-    """Addresses of the host that a peer could send to: up, and on no tunnel of ours.
+    """Addresses of the host that a peer could send to: up, on no tunnel of ours, and on interfaces
+    that are used by configuration.
 
     Read once a change for all interfaces; raise DeviceError when made.
     """
 
-    def __init__(self, platform: Platform, own_names: frozenset[str]) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        own_names: frozenset[str],
+        is_used: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._platform = platform
+        self._is_used = is_used
         self._own_names = own_names
         self._addresses: tuple[str, ...] = ()
         self.look()
@@ -215,7 +225,9 @@ class HostAddresses:
         self._addresses = tuple(
             str(address.ip)
             for interface in self._platform.interfaces()
-            if interface.is_up and interface.name not in self._own_names
+            if interface.is_up
+            and interface.name not in self._own_names
+            and self._is_used(interface.name)
             for address in interface.addresses
         )
 
@@ -230,7 +242,6 @@ def check_overlay(config: Config) -> None:
             entry.load()(config.overlay, is_bootstrap=not config.interfaces)
 
 
-@cache
 def load_backend() -> TransportFactory:
     """Import the backend, which takes most of the start; raise WiceError where there is none."""
     entries = tuple(entry_points(group="wice.backends", name=BACKEND))

@@ -1,25 +1,27 @@
-"""The ICE agent of one peer, without I/O (RFC 8445, RFC 8838, RFC 7675).
+"""The ICE agent of one peer, without I/O (RFC 8445, RFC 8838, RFC 8863, RFC 7675).
 
 Put in what happens and the time, take out datagrams, events and the next deadline. Departures
 from the RFCs and their reasons are in docs/reference/ice.md.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from wice.datagram import Endpoint, Path
 from wice.errors import RemoteProtocolError
+from wice.ice.budget import HostBudget
 from wice.ice.candidate import Candidate, endpoint_of
 from wice.ice.checklist import CheckList
-from wice.ice.checks import Checks, Role
+from wice.ice.checks import Checks
 from wice.ice.consent import Consent
 from wice.ice.credentials import Credentials
-from wice.ice.early import EarlyCheck, EarlyChecks
+from wice.ice.early import EarlyCandidates, EarlyCheck, EarlyChecks
 from wice.ice.events import (
     AgentEvent,
     ChecksExhausted,
     ChecksStarted,
+    ConnectivityFailed,
     PairSelected,
     PairStatus,
     PairValidated,
@@ -32,22 +34,43 @@ from wice.ice.events import (
 from wice.ice.messages import (
     ROLE_CONFLICT,
     Request,
+    encode_keepalive,
     encode_role_conflict,
     encode_success,
     encode_unknown_attributes,
     read_request,
     read_response,
 )
-from wice.ice.pair import Check, Pair, Remote, RemoteCandidate, State
+from wice.ice.pair import Check, Pair, Remote, RemoteCandidate, Role, State
+from wice.ice.policy import CandidatePolicy
+from wice.ice.renomination import (
+    NOMINATION_MAX,
+    Hysteresis,
+    best_pair,
+    refusal,
+    replacement,
+)
+from wice.ice.report import WITHHELD, PairReport, Purpose
 from wice.ice.run import Run
+from wice.ice.spares import Spares
 from wice.ice.timing import Timing
-from wice.stun import Class, IntegrityKey, Message, Method, parse
+from wice.stun import (
+    TRANSACTION_ID_SIZE_BYTES,
+    Class,
+    IntegrityKey,
+    Message,
+    Method,
+    parse,
+)
 
 TRANSMITS_MAX: Final = 512
 """Datagrams waiting for ``poll_transmit``; who drains after each change never has so many."""
 
 EVENTS_MAX: Final = 512
 """Events waiting for ``poll_event``."""
+
+PAST_UFRAGS_MAX: Final = 8
+"""Generations of the remote whose late candidates are known to be late."""
 
 _TIE_BREAKER_SIZE_BYTES: Final = 8
 
@@ -57,7 +80,8 @@ class Agent:
 
     After any call that takes ``now``, drain ``poll_transmit`` and ``poll_event``, and call
     ``handle_timeout`` at ``deadline()``. controlling: the initial role; a role conflict may turn
-    it. random_bytes: a source of bytes fit for keys.
+    it. lite: answer checks and send none (RFC 8445 section 2.5); for a host that everybody can
+    reach. random_bytes: a source of bytes fit for keys.
     """
 
     def __init__(
@@ -68,72 +92,139 @@ class Agent:
         random_bytes: Callable[[int], bytes],
         now: float,
         timing: Timing | None = None,
+        hysteresis: Hysteresis | None = None,
+        lite: bool = False,
     ) -> None:
         self.local = local
+        self.lite = lite
         self._timing = timing or Timing()
+        self._hysteresis = hysteresis or Hysteresis()
         self._random_bytes = random_bytes
         self._role = Role(controlling, self._new_tie_breaker())
         self._key = IntegrityKey(local.password.encode())
         self._remote: Remote | None = None
+        self._remote_is_lite = self._remote_renominates = False
         self._remote_ufrag_heard = ""
-        self._list = CheckList(controlling)
+        self._past_ufrags: deque[str] = deque(maxlen=PAST_UFRAGS_MAX)
+        self._list = CheckList(controlling, is_by_the_rfc=self._timing.is_by_the_rfc)
         self._checks = Checks(self._timing, random_bytes)
+        self._budget = HostBudget()
         self._early = EarlyChecks()
+        self._early_candidates = EarlyCandidates()
+        # An ordered set: a pair is queued once (RFC 8445 section 6.1.4.1).
+        self._triggered: dict[Pair, None] = {}
+        self._spares = Spares(self._timing)
         self._transmits: deque[Transmit] = deque(maxlen=TRANSMITS_MAX)
         self._events: deque[AgentEvent] = deque(maxlen=EVENTS_MAX)
         self._nominating: Pair | None = None
+        self._nomination = self._nomination_heard = 0
         self._selected: Pair | None = None
+        self._selected_at = now
+        self._is_switch_due = False
+        self._upgrade_at = self._keepalive_at = now
         self._consent: Consent | None = None
         self._run = Run(self._timing, now)
         self._is_complete = False
 
     # What happens to the agent
 
-    def set_remote(self, credentials: Credentials, now: float) -> None:
+    def set_remote(
+        self,
+        credentials: Credentials,
+        now: float,
+        *,
+        lite: bool = False,
+        renomination: bool = False,
+    ) -> None:
         """Check towards the remote of ``credentials``.
 
         Checks of its that came before are answered with our own now. Other credentials than
         before mean a restart of the remote: its candidates and the pairs go, the selected path
-        stays until a new one is selected or it stops answering.
+        stays until a new one is selected or it stops answering. lite: it is lite, and we control.
+        renomination: it follows a later nomination.
         """
+        self._remote_renominates = renomination
         if self._remote is not None and self._remote.credentials == credentials:
             return
         if self._remote is not None:
             self._is_complete = False
+            self._past_ufrags.append(self._remote.credentials.ufrag)
         if self._selected is not None:
             self._selected.check = None
         self._remote = Remote(credentials, self.local.ufrag)
+        self._remote_is_lite = lite
+        if lite != self.lite and lite != self.controlling:
+            self._set_role(Role(lite, self._role.tie_breaker))
         self._list.set_remote(self._remote)
-        self._nominating = None
+        self._triggered.clear()
+        self._nominating, self._nomination_heard = None, 0
         self._run.restart(now)
+        candidates, is_complete = self._early_candidates.take(credentials.ufrag)
+        for candidate in candidates:
+            self._add_remote(candidate)
+        self._is_complete = self._is_complete or is_complete
         self._take_early_checks(now)
         self.handle_timeout(now)
 
-    def set_local_candidates(self, candidates: Sequence[Candidate], now: float) -> None:
-        """Have these candidates and no others; a path from an address that is gone is lost."""
-        self._list.set_local(candidates)
+    def set_local_candidates(
+        self,
+        candidates: Sequence[Candidate],
+        now: float,
+        policy: CandidatePolicy = CandidatePolicy.ALL,
+    ) -> None:
+        """Have these candidates and no others; a path from an address that is gone is lost.
+
+        policy: what the remote is told of them; checks tell it no more.
+        """
+        self._list.set_local(candidates, policy)
         if self._nominating is not None and self._nominating not in self._list:
             self._nominating = None
         if self._selected is not None and not self._list.is_base(self._selected.base.address):
-            self._lose_selected("its local address is gone", now)
+            self._lose_selected("its local address is gone", now, others_stay=True)
         self._run.is_exhausted = False
         self._take_early_checks(now)
         self.handle_timeout(now)
 
-    def add_remote_candidate(self, candidate: Candidate, now: float) -> None:
+    def add_remote_candidate(
+        self, candidate: Candidate, now: float, *, ufrag: str | None = None
+    ) -> None:
         """Take a candidate that ``parse_candidate`` read; one that is known already is no error.
 
-        Raise RemoteProtocolError when there are more than are kept.
+        ufrag: of the generation it belongs to, where the signaling says so; one that is not
+        described yet is waited for. Raise RemoteProtocolError for a candidate of a generation
+        that is gone, and when there are more than are kept.
         """
-        endpoint = endpoint_of(candidate)
-        if self._list.add_remote(RemoteCandidate(endpoint, candidate.type, candidate.priority)):
-            self._run.is_exhausted = False
+        if self._is_of_now(ufrag):
+            self._add_remote(candidate)
+            self.handle_timeout(now)
+        else:
+            assert ufrag is not None
+            self._early_candidates.add(ufrag, candidate)
+
+    def retain_remote_candidates(self, endpoints: Collection[Endpoint], now: float) -> None:
+        """The remote has no candidates any more but those at ``endpoints``: others go, with their
+        pairs. Pairs that work stay until they do not; if the selected path is one of them, it is
+        doubted at once.
+        """
+        working = self._list.retain_remote(endpoints, now)
+        if self._nominating is not None and self._nominating not in self._list:
+            self._nominating = None
+        if self._selected in working and self._consent is not None:
+            self._consent.doubt(now)
+            self._doubt_selected(self._selected)
         self.handle_timeout(now)
 
-    def end_of_candidates(self, now: float) -> None:
-        """The remote has no more candidates: that there is no pair at all is now a finding."""
-        self._is_complete = True
-        self.handle_timeout(now)
+    def end_of_candidates(self, now: float, *, ufrag: str | None = None) -> None:
+        """The remote has no more candidates: that there is no pair at all is now a finding.
+
+        Candidates that come nevertheless are taken: an address can return.
+        """
+        if self._is_of_now(ufrag):
+            self._is_complete = True
+            self.handle_timeout(now)
+        else:
+            assert ufrag is not None
+            self._early_candidates.add(ufrag, None)
 
     def receive(self, data: bytes, source: Endpoint, destination: str | None, now: float) -> None:
         """Take a datagram; raise RemoteProtocolError for one that is dropped."""
@@ -153,6 +244,10 @@ class Agent:
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due; harmless when nothing is."""
+        if self.lite:
+            self._keep_lite(now)
+            return
+        self._run.pass_time(now)
         self._keep_consent(now)
         transmits, failed = self._checks.time_out(self._list, now)
         self._transmits += transmits
@@ -160,23 +255,33 @@ class Agent:
             self._fail(pair)
         self._nominate(now)
         self._retry(now)
+        self._check_triggered(now)
         self._check_ordinary(now)
+        self._check_spares(now)
 
     def deadline(self) -> float | None:
         """When ``handle_timeout`` is next needed, or None."""
-        deadlines = [pair.check.next_at_s for pair in self._list if pair.check is not None]
+        if self.lite:
+            return self._lite_deadline()
+        is_settled = self._is_settled
+        deadlines = []
+        for pair in self._list:
+            if pair.check is not None:
+                deadlines.append(pair.check.next_at_s)
+            elif not is_settled and pair.state is State.SUCCEEDED:
+                deadlines.append(pair.valid_until)
         if self._consent is not None:
             deadlines.append(self._consent.deadline())
-        if self._remote is not None and self._list.next_waiting() is not None:
+        if self._triggered:
+            deadlines.append(self._run.next_triggered_at)
+        if self._remote is not None and self._list.next_ordinary() is not None:
             deadlines.append(self._run.next_ordinary_at)
-        if not self._is_settled:
-            if self._run.retry_at is not None:
-                deadlines.append(self._run.retry_at)
-            deadlines += [
-                pair.valid_until
-                for pair in self._list
-                if pair.state is State.SUCCEEDED and pair.check is None
-            ]
+        later = (
+            (self._spares.next_at, self._upgrade_at if self._is_relayed else None)
+            if is_settled
+            else (self._run.deadline(),)
+        )
+        deadlines += [at for at in later if at is not None]
         return min(deadlines, default=None)
 
     def poll_transmit(self) -> Transmit | None:
@@ -196,7 +301,6 @@ class Agent:
         pair = self._selected
         if pair is None:
             return None
-        assert pair.rtt_s is not None
         return SelectedPath(pair.path, pair.local_type, pair.candidate.type, pair.rtt_s)
 
     def pairs(self) -> list[PairStatus]:
@@ -205,6 +309,25 @@ class Agent:
         if self._selected is not None and self._selected not in self._list:
             pairs.insert(0, self._selected)
         return [pair.status(self.controlling, self._selected) for pair in pairs]
+
+    def pair_reports(self) -> list[PairReport]:
+        """Every pair with what was tried on it, in the order of ``pairs``."""
+        pairs = sorted(self._list, key=lambda p: p.priority(self.controlling), reverse=True)
+        if self._selected is not None and self._selected not in self._list:
+            pairs.insert(0, self._selected)
+        return [p.report(self.controlling, self._selected, self._remark(p)) for p in pairs]
+
+    def _remark(self, pair: Pair) -> str:
+        """Why ``pair`` is not the selected one."""
+        selected = self._selected
+        if pair is selected or pair.state is not State.SUCCEEDED:
+            return ""
+        if selected is None or selected.remote is not pair.remote:
+            return "it answers, and is not nominated yet"
+        why = refusal(selected, pair, self._hysteresis)
+        if not why and not self._remote_renominates:
+            return "it is better, and the peer does not know renomination"
+        return why
 
     # Checks of the remote
 
@@ -246,20 +369,38 @@ class Agent:
                 self._trigger(early.request, base, early.source, now)
 
     def _trigger(self, request: Request, base: str, source: Endpoint, now: float) -> None:
-        """Check a pair that a check came in on at once (RFC 8445 section 7.3.1.4)."""
+        """Check a pair that a check came in on (RFC 8445 section 7.3.1.4)."""
         pair = self._list.learn(base, source, request.priority)
         if pair is None:
             return
+        pair.history.received_check(now)
         if request.use_candidate and not self.controlling:
-            pair.is_nominated = True
-        if pair.is_valid(now):
-            if pair.is_nominated:
-                self._select(pair, now)
+            self._note_nomination(pair, request.nomination)
+        if self.lite:
+            self._hear_as_lite(pair, now)
+        elif pair.is_valid(now):
+            self._follow(pair, now)
         elif pair.triggered_by != request.transaction_id:
             # A retransmission of theirs adds nothing to the check that it triggered already.
             pair.triggered_by = request.transaction_id
             pair.is_retry = False
-            self._start_check(pair, now)
+            pair.state = State.WAITING
+            self._triggered[pair] = None
+
+    def _note_nomination(self, pair: Pair, number: int) -> None:
+        """The highest number wins; a nomination without one is later than all before."""
+        if number == 0:
+            is_repeated = pair.nomination and pair.nomination == self._nomination_heard
+            number = self._nomination_heard + (not is_repeated)
+        if number >= self._nomination_heard:
+            pair.nomination = self._nomination_heard = number
+
+    def _follow(self, pair: Pair, now: float) -> None:
+        """As the controlled side, select a valid pair if it has the latest nomination."""
+        if self.controlling or not pair.nomination:
+            return
+        if not self._is_settled or pair.nomination >= self._nomination_heard:
+            self._select(pair, now)
 
     # Answers to our checks
 
@@ -276,11 +417,12 @@ class Agent:
             self._succeed(check, now)
             return
         was_current = pair.check is check
-        self._checks.close(check)
+        self._checks.refused(check, result, now)
         if result == ROLE_CONFLICT:
             self._lose_role(check)
             if was_current:
-                self._start_check(pair, now)
+                pair.state = State.WAITING
+                self._triggered[pair] = None
         elif was_current:
             self._fail(pair)
 
@@ -289,29 +431,35 @@ class Agent:
         was_valid = pair.is_valid(now)
         self._checks.answered(check, now)
         assert pair.rtt_s is not None
+        self._is_switch_due = True
         if not was_valid:
+            self._budget.answered(pair.candidate.endpoint.host)
             self._events.append(PairValidated(pair.path, pair.rtt_s))
+            self._list.thaw(pair.foundation)
         if pair is self._selected:
             assert self._consent is not None
             self._consent.answered(now)
         elif self.controlling:
-            if pair is self._nominating and check.nominating:
+            if pair is self._nominating and check.nomination:
                 self._select(pair, now)
-        elif pair.is_nominated:
-            self._select(pair, now)
+        else:
+            self._follow(pair, now)
 
     def _lose_role(self, check: Check) -> None:
         """The remote keeps the role that ``check`` claimed (RFC 8445 section 7.2.5.1).
 
-        A conflict about a role that we no longer have was settled by another check.
+        A conflict about a role that we no longer have was settled by another check, even if we
+        have the same one again.
         """
-        if check.controlling == self.controlling:
+        if check.role is self._role:
             self._set_role(Role(not self.controlling, self._new_tie_breaker()))
 
     def _set_role(self, role: Role) -> None:
         self._role = role
         self._list.set_controlling(role.controlling)
-        self._nominating = None
+        self._nominating, self._nomination_heard = None, 0
+        for pair in self._list:
+            pair.nomination = 0
 
     def _fail(self, pair: Pair) -> None:
         pair.state = State.FAILED
@@ -325,45 +473,92 @@ class Agent:
         """A pair of the current remote is selected."""
         return self._selected is not None and self._selected.remote is self._remote
 
-    def _nominate(self, now: float) -> None:
-        """As the controlling side, nominate the first valid pair (RFC 8445 section 8.1.1).
+    @property
+    def _is_relayed(self) -> bool:
+        return self._selected is not None and self._selected.is_relayed
 
-        A better pair that becomes valid later is the business of renomination; it enters here.
+    def _nominate(self, now: float) -> None:
+        """As the controlling side, nominate the first valid pair (RFC 8445 section 8.1.1); later
+        another one that has a reason to be better.
         """
-        is_doubted = self._consent is not None and self._consent.is_doubted
-        is_wanted = is_doubted or not self._is_settled
-        if not self.controlling or not is_wanted or self._nominating is not None:
+        if not self._role.controlling or self._nominating is not None:
             return
+        is_doubted = self._consent is not None and self._consent.is_doubted
+        if is_doubted or not self._is_settled:
+            pair = self._best_valid(now)
+        elif self._is_switch_due:
+            pair = self._better_valid(now)
+        else:
+            return
+        if pair is not None:
+            self._nomination = min(self._nomination + 1, NOMINATION_MAX)
+            self._nominating = pair
+            pair.is_retry = False
+            self._start_check(pair, now, Purpose.NOMINATION)
+
+    def _best_valid(self, now: float) -> Pair | None:
+        """The pair to nominate while there is none; one that is relayed may have to wait, where
+        the first nomination is the last.
+        """
         valid = [pair for pair in self._list if pair.is_valid(now) and pair is not self._selected]
-        if valid:
-            self._nominating = max(valid, key=lambda pair: pair.priority(controlling=True))
-            self._nominating.is_retry = False
-            self._start_check(self._nominating, now)
+        best = best_pair(valid, self.controlling)
+        if best is None or not best.is_relayed:
+            return best
+        is_last = not self._remote_renominates and self._selected is None
+        if not is_last or all(p.is_relayed or p.state is State.FAILED for p in self._list):
+            return best
+        patience_s = self._hysteresis.relay_patience_s
+        return None if self._run.leaves_direct_time(patience_s, now) else best
+
+    def _better_valid(self, now: float) -> Pair | None:
+        """The pair that replaces the selected one, which works."""
+        self._is_switch_due = False
+        selected = self._selected
+        if selected is None or not self._remote_renominates:
+            return None
+        valid = [pair for pair in self._list if pair.is_valid(now) and pair is not selected]
+        return replacement(selected, valid, self._hysteresis, now - self._selected_at)
 
     def _select(self, pair: Pair, now: float) -> None:
         """The last nomination wins: the other side may have lost the pair of the one before."""
         if pair is self._selected:
             return
-        assert pair.rtt_s is not None
         self._selected, self._nominating = pair, None
-        self._consent = Consent(self._timing, self._random_bytes, now)
+        self._selected_at, self._upgrade_at = now, now + self._timing.upgrade_s
+        if self.lite:
+            self._keepalive_at = now + self._timing.keepalive_s
+        else:
+            self._consent = Consent(self._timing, self._random_bytes, now)
+            self._spares.restart(now)
+        self._is_switch_due = True
         self._run.restart(now)
         self._run.is_started = True
         self._events.append(
             PairSelected(pair.path, pair.local_type, pair.candidate.type, pair.rtt_s)
         )
 
-    def _lose_selected(self, reason: str, now: float) -> None:
+    def _lose_selected(self, reason: str, now: float, *, others_stay: bool = False) -> None:
+        """others_stay: it was no fault of the network; pairs that worked a moment ago still do."""
         pair = self._selected
         assert pair is not None
         self._selected = self._consent = self._nominating = None
+        self._spares.stop()
         pair.state, pair.check = State.FAILED, None
+        pair.history.note(Purpose.CONSENT, reason, self._selected_at, 0, now)
         self._events.append(SelectedPathLost(pair.path, reason))
+        working = []
         for other in self._list:
-            other.is_nominated = other.is_retry = False
-            if other.check is None:
+            other.nomination = 0
+            other.is_retry = False
+            if others_stay and other.is_valid(now):
+                working.append(other)
+                self._triggered[other] = None
+            elif other.check is None:
                 other.state = State.WAITING
         self._run.restart(now)
+        best = best_pair(working, self.controlling)
+        if best is not None:
+            self._events.append(PairValidated(best.path, best.rtt_s or 0.0))
 
     def _doubt_selected(self, selected: Pair) -> None:
         """Check the other pairs now instead of when consent has expired; nothing is given up."""
@@ -384,45 +579,145 @@ class Agent:
             if consent.is_doubted and not was_doubted:
                 self._doubt_selected(pair)
             # Nominating again tells a controlled side that has lost its path which one to take.
-            ask = self._checks.ask(pair, self._role, now, nominating=self.controlling)
+            ask = self._checks.ask(
+                pair,
+                self._role,
+                now,
+                nomination=self._nomination if self.controlling else 0,
+                is_numbered=self._remote_renominates,
+            )
             self._transmits.append(ask)
 
     # Our checks
+
+    def _check_triggered(self, now: float) -> None:
+        """Start the next triggered check: at once, but no more than one every Ta."""
+        while self._triggered and now >= self._run.next_triggered_at:
+            pair = next(iter(self._triggered))
+            if pair not in self._list:
+                del self._triggered[pair]
+                continue
+            self._start_check(pair, now, Purpose.TRIGGERED)
+            self._run.sent_triggered(now)
 
     def _check_ordinary(self, now: float) -> None:
         """Start the next check of the list, at most one every Ta (RFC 8445 section 6.1.4.2)."""
         if self._remote is None or now < self._run.next_ordinary_at:
             return
-        pair = self._list.next_waiting()
+        pair = self._list.next_ordinary()
         if pair is not None:
-            self._run.next_ordinary_at = now + self._timing.pace_s
-            self._start_check(pair, now)
+            self._run.sent_ordinary(now)
+            self._start_check(pair, now, Purpose.ORDINARY)
 
-    def _start_check(self, pair: Pair, now: float) -> None:
+    def _check_spares(self, now: float) -> None:
+        """Keep the pairs warm that could take over, and know how long they take."""
+        if self._selected is not None:
+            for pair in self._spares.take_due(self._list, self._selected, now):
+                self._start_check(pair, now, Purpose.SPARE)
+
+    def _start_check(self, pair: Pair, now: float, purpose: Purpose) -> None:
         if not self._run.is_started:
             self._run.is_started = True
             self._events.append(ChecksStarted())
+        self._triggered.pop(pair, None)
         if not pair.is_valid(now):
+            if not self._budget.take(pair.candidate.endpoint.host, now):
+                pair.history.note(purpose, WITHHELD, now, 0, now)
+                self._fail(pair)
+                return
             pair.state = State.IN_PROGRESS
-        nominating = self.controlling and pair in (self._nominating, self._selected)
-        self._transmits.append(self._checks.start(pair, self._role, now, nominating=nominating))
+        is_nominating = self.controlling and (pair is self._nominating or pair is self._selected)
+        check = self._checks.start(
+            pair,
+            self._role,
+            now,
+            purpose,
+            nomination=self._nomination if is_nominating else 0,
+            is_numbered=self._remote_renominates,
+            load=self._list.load if self._timing.is_rto_by_load else 0,
+        )
+        self._transmits.append(check)
 
     def _retry(self, now: float) -> None:
-        """While there is no path, go on with the pairs that failed, slowly."""
-        if self._remote is None or self._is_settled:
+        """While there is no path, or only a relayed one, go on with pairs that failed, slowly."""
+        if self._remote is None:
+            return
+        if self._is_settled:
+            self._retry_direct(now)
             return
         for pair in self._list:
             if pair.state is State.SUCCEEDED and pair.check is None and now >= pair.valid_until:
                 pair.state = State.FAILED
         if any(pair.state is not State.FAILED for pair in self._list):
             self._run.retry_at = None
+        else:
+            if not self._run.is_exhausted and (len(self._list) or self._is_complete):
+                self._run.is_exhausted = True
+                self._events.append(ChecksExhausted(self._list.describe_failure()))
+            if len(self._list) and self._run.is_retry_due(now):
+                for pair in self._list:
+                    pair.state, pair.is_retry = State.WAITING, True
+        if self._run.is_exhausted and not self._run.is_failed and now >= self._run.patient_until:
+            self._run.is_failed = True
+            self._events.append(ConnectivityFailed(self._list.describe_failure()))
+
+    def _retry_direct(self, now: float) -> None:
+        if not self._is_relayed or now < self._upgrade_at:
             return
-        if not self._run.is_exhausted and (len(self._list) or self._is_complete):
-            self._run.is_exhausted = True
-            self._events.append(ChecksExhausted(self._list.describe_failure()))
-        if len(self._list) and self._run.is_retry_due(now):
-            for pair in self._list:
+        self._upgrade_at = now + self._timing.upgrade_s
+        for pair in self._list:
+            if pair.state is State.FAILED and not pair.is_relayed:
                 pair.state, pair.is_retry = State.WAITING, True
+
+    # Being lite
+
+    def _hear_as_lite(self, pair: Pair, now: float) -> None:
+        """A check on ``pair``: nominated, it is valid (RFC 8445 section 7.3.2)."""
+        if pair.nomination or pair is self._selected:
+            pair.state = State.SUCCEEDED
+            pair.valid_until = now + self._timing.consent_expiry_s
+            self._follow(pair, now)
+
+    def _keep_lite(self, now: float) -> None:
+        """Keep the NAT of the other side open, and notice that it no longer checks us."""
+        if self._remote_is_lite and self._is_complete and not self._is_settled:
+            # Nobody checks: the best pair is it (RFC 8445 section 8.2).
+            best = max(self._list, key=lambda p: p.priority(self.controlling), default=None)
+            if best is not None:
+                best.state, best.valid_until = State.SUCCEEDED, float("inf")
+                self._select(best, now)
+        pair = self._selected
+        if pair is None:
+            return
+        if now >= pair.valid_until:
+            self._lose_selected(f"no check for {self._timing.consent_expiry_s:g} s", now)
+        elif now >= self._keepalive_at:
+            self._keepalive_at = now + self._timing.keepalive_s
+            keepalive = encode_keepalive(self._random_bytes(TRANSACTION_ID_SIZE_BYTES))
+            self._send(keepalive, pair.path)
+
+    def _lite_deadline(self) -> float | None:
+        pair = self._selected
+        return None if pair is None else min(pair.valid_until, self._keepalive_at)
+
+    # The remote's candidates
+
+    def _is_of_now(self, ufrag: str | None) -> bool:
+        """Whether ``ufrag`` names the remote's generation of now; raise RemoteProtocolError for
+        one that is gone.
+        """
+        if ufrag is None or (self._remote and self._remote.credentials.ufrag == ufrag):
+            return True
+        if ufrag in self._past_ufrags:
+            raise RemoteProtocolError("a candidate of a generation that is gone")
+        return False
+
+    def _add_remote(self, candidate: Candidate) -> None:
+        remote = RemoteCandidate(
+            endpoint_of(candidate), candidate.type, candidate.priority, candidate.foundation
+        )
+        if self._list.add_remote(remote):
+            self._run.is_exhausted = False
 
     def _send(self, data: bytes, path: Path) -> None:
         self._transmits.append(Transmit(data, path))

@@ -80,7 +80,11 @@ def endpoint_of(candidate: Candidate) -> Endpoint:
 
 
 def base_of(candidate: Candidate) -> str:
-    """The local address that datagrams of a local candidate leave from."""
+    """Where datagrams of a local candidate leave from: its local address, or, of a relayed one,
+    the relayed endpoint as text, which no local address equals.
+    """
+    if candidate.type == "relay":
+        return str(endpoint_of(candidate))
     base: str = candidate.host if candidate.type == "host" else candidate.related_address
     return base
 
@@ -110,6 +114,23 @@ def server_reflexive_candidate(
         type="srflx",
         related_address=base.host,
         related_port=base.port,
+    )
+
+
+def relayed_candidate(
+    relayed: Endpoint, mapped: Endpoint, server: Endpoint, local_preference: int
+) -> Candidate:
+    """A candidate that is an allocation on ``server``, which sees us as ``mapped``."""
+    return Candidate(
+        foundation=foundation("relay", relayed.host, server.host),
+        component=COMPONENT,
+        transport="udp",
+        priority=priority_of("relay", local_preference),
+        host=relayed.host,
+        port=relayed.port,
+        type="relay",
+        related_address=mapped.host,
+        related_port=mapped.port,
     )
 
 

@@ -6,13 +6,14 @@ the same pair; pruning (section 6.1.2.4) is not to form the second.
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
 from wice.ice.candidate import Candidate, base_of, endpoint_of, local_preference_of
 from wice.ice.pair import Base, Pair, Remote, RemoteCandidate, State
+from wice.ice.policy import CandidatePolicy, is_private, usable_candidates
 
 PAIRS_MAX: Final = 100
 """Pairs in the list (RFC 8445 section 6.1.2.5); the worst give way."""
@@ -20,12 +21,19 @@ PAIRS_MAX: Final = 100
 REMOTE_CANDIDATES_MAX: Final = 100
 """Remote candidates, peer-reflexive ones included."""
 
+REMOTE_CANDIDATES_PER_HOST_MAX: Final = 16
+"""Of one address: bounds what a remote can make us send to somebody else's."""
+
 
 class CheckList:
     """Bases, remote candidates, and their pairs in the order of checking."""
 
-    def __init__(self, controlling: bool) -> None:
+    def __init__(self, controlling: bool, *, is_by_the_rfc: bool = False) -> None:
+        """is_by_the_rfc: the order is by priority alone, and a frozen pair waits until no pair of
+        its foundation is being checked; otherwise it is only the last to be taken.
+        """
         self._controlling = controlling
+        self._is_by_the_rfc = is_by_the_rfc
         self._bases: dict[str, Base] = {}
         self._local_types: dict[tuple[str, Endpoint], str] = {}
         self._candidates: dict[Endpoint, RemoteCandidate] = {}
@@ -51,12 +59,17 @@ class CheckList:
 
     def default_base(self, remote: Endpoint) -> str | None:
         """The best base to reach ``remote`` from, for a port that cannot say where it received."""
-        fitting = [base for base in self._bases.values() if _can_reach(base.address, remote)]
+        fitting = [
+            base
+            for base in self._bases.values()
+            if base.relayed is None and _can_reach(base, remote)
+        ]
         return max(fitting, key=lambda base: base.priority).address if fitting else None
 
     def local_type(self, base: str, mapped: Endpoint) -> str:
         """The type of the local candidate that the remote sees as ``mapped``."""
-        return self._local_types.get((base, mapped), "prflx")
+        is_relayed = base in self._bases and self._bases[base].relayed is not None
+        return self._local_types.get((base, mapped), "relay" if is_relayed else "prflx")
 
     def set_controlling(self, controlling: bool) -> None:
         self._controlling = controlling
@@ -70,21 +83,27 @@ class CheckList:
         self._remote = remote
         self._form()
 
-    def set_local(self, candidates: Sequence[Candidate]) -> None:
+    def set_local(
+        self, candidates: Sequence[Candidate], policy: CandidatePolicy = CandidatePolicy.ALL
+    ) -> None:
         """Have exactly these local candidates; pairs of bases that are gone go."""
         bases: dict[str, Base] = {}
         self._local_types = {}
-        for candidate in candidates:
-            # A relayed candidate's base is an allocation, not a local address: its own way out
-            # of here comes with TURN.
-            if candidate.type == "relay":
-                continue
+        for candidate in usable_candidates(candidates, policy):
             address = base_of(candidate)
             self._local_types[address, endpoint_of(candidate)] = candidate.type
-            base = bases.setdefault(address, self._bases.get(address) or Base(address, 0, 0))
-            if candidate.type == "host" or not base.priority:
+            base = bases.get(address)
+            if base is None:
+                base = bases[address] = self._bases.get(address) or Base(address)
+                base.priority = 0
+            if candidate.type != "srflx" or not base.priority:
                 base.priority = candidate.priority
                 base.local_preference = local_preference_of(candidate.priority)
+                base.foundation = candidate.foundation
+            if candidate.type == "relay":
+                base.relayed = endpoint_of(candidate)
+            else:
+                base.is_told = policy is CandidatePolicy.ALL or not is_private(address)
         self._bases = bases
         self._pairs = {key: pair for key, pair in self._pairs.items() if key[0] in bases}
         self._form()
@@ -98,12 +117,30 @@ class CheckList:
         if known is not None:
             if known.type == "prflx" or candidate.priority > known.priority:
                 known.type, known.priority = candidate.type, candidate.priority
+                known.foundation = candidate.foundation
                 self._order = None
             return False
-        self._make_room()
+        self._make_room(candidate.endpoint.host)
         self._candidates[candidate.endpoint] = candidate
         self._form()
         return True
+
+    def retain_remote(self, endpoints: Collection[Endpoint], now: float) -> list[Pair]:
+        """Forget signalled candidates that are not among ``endpoints``; give the pairs of such
+        candidates that still work, and stay.
+        """
+        gone = [
+            endpoint
+            for endpoint, known in self._candidates.items()
+            if known.type != "prflx" and endpoint not in endpoints
+        ]
+        working = []
+        for endpoint in gone:
+            valid = [p for p in self if p.candidate.endpoint == endpoint and p.is_valid(now)]
+            working += valid
+            if not valid:
+                self._forget(endpoint)
+        return working
 
     def learn(self, base: str, source: Endpoint, priority: int) -> Pair | None:
         """The pair on which a check came in; an unknown source is a peer-reflexive candidate
@@ -111,7 +148,8 @@ class CheckList:
         """
         if source not in self._candidates:
             try:
-                self.add_remote(RemoteCandidate(source, "prflx", priority))
+                # Of a foundation that no other candidate has (RFC 8445 section 7.3.1.3).
+                self.add_remote(RemoteCandidate(source, "prflx", priority, f"prflx {source}"))
             except RemoteProtocolError:
                 return None
         pair = self._pairs.get((base, source))
@@ -132,15 +170,39 @@ class CheckList:
             return "the peer has no candidates"
         return "no address family in common with the peer"
 
-    def next_waiting(self) -> Pair | None:
-        """The pair to check next.
+    def next_ordinary(self) -> Pair | None:
+        """The pair to check next; a frozen one only where none is waiting (RFC 8445 section
+        6.1.4.2).
 
         By priority, but the best pair of each kind (remote type and family) before the second of
         any: ten host addresses do not hold up the reflexive pair that will work.
         """
         if self._order is None:
-            self._order = self._ranked()
-        return next((pair for pair in self._order if pair.state is State.WAITING), None)
+            self._order = self._by_priority() if self._is_by_the_rfc else self._ranked()
+        frozen = None
+        for pair in self._order:
+            if pair.state is State.WAITING:
+                return pair
+            if frozen is None and pair.state is State.FROZEN and self._may_thaw(pair):
+                frozen = pair
+        return frozen
+
+    def thaw(self, foundation: tuple[str, str]) -> None:
+        """A pair of ``foundation`` works: others of it will (RFC 8445 section 7.2.5.3.3)."""
+        for pair in self:
+            if pair.state is State.FROZEN and pair.foundation == foundation:
+                pair.state = State.WAITING
+
+    @property
+    def load(self) -> int:
+        """Pairs that wait or are being checked (RFC 8445 section 14.3)."""
+        return sum(pair.state in (State.WAITING, State.IN_PROGRESS) for pair in self)
+
+    def _may_thaw(self, frozen: Pair) -> bool:
+        return not self._is_by_the_rfc or not any(
+            pair.state is State.IN_PROGRESS and pair.foundation == frozen.foundation
+            for pair in self
+        )
 
     def _ranked(self) -> list[Pair]:
         ranks: defaultdict[tuple[str, bool], int] = defaultdict(int)
@@ -160,13 +222,35 @@ class CheckList:
         self._order = None
         if self._remote is None:
             return
+        formed = []
         for base in self._bases.values():
             for endpoint, candidate in self._candidates.items():
-                if (base.address, endpoint) not in self._pairs and _can_reach(
-                    base.address, endpoint
-                ):
-                    self._pairs[base.address, endpoint] = Pair(base, candidate, self._remote)
+                if (base.address, endpoint) not in self._pairs and _can_reach(base, endpoint):
+                    pair = Pair(base, candidate, self._remote)
+                    self._pairs[base.address, endpoint] = pair
+                    formed.append(pair)
+        self._freeze(formed)
         self._trim()
+
+    def _freeze(self, formed: list[Pair]) -> None:
+        """Let the best new pair of each foundation wait, unless one is on its way already; a
+        foundation that works freezes nothing (RFC 8445 section 6.1.2.6, RFC 8838 section 12).
+        """
+        if not formed:
+            return
+        states: defaultdict[tuple[str, str], set[State]] = defaultdict(set)
+        new = set(formed)
+        for pair in self:
+            if pair not in new:
+                states[pair.foundation].add(pair.state)
+        formed.sort(key=lambda pair: pair.priority(self._controlling), reverse=True)
+        for pair in formed:
+            known = states[pair.foundation]
+            if State.SUCCEEDED in known:
+                continue
+            if State.WAITING in known or State.IN_PROGRESS in known:
+                pair.state = State.FROZEN
+            known.add(pair.state)
 
     def _trim(self, keep: Pair | None = None) -> None:
         """Drop the worst pairs beyond the bound, those that work and ``keep`` last."""
@@ -180,12 +264,16 @@ class CheckList:
         for pair in worst_first[:excess]:
             del self._pairs[pair.base.address, pair.candidate.endpoint]
 
-    def _make_room(self) -> None:
-        if len(self._candidates) < REMOTE_CANDIDATES_MAX:
+    def _make_room(self, host: str) -> None:
+        """For a candidate at ``host``: a peer-reflexive one that failed gives way."""
+        of_host = sum(endpoint.host == host for endpoint in self._candidates)
+        is_host_full = of_host >= REMOTE_CANDIDATES_PER_HOST_MAX
+        if len(self._candidates) < REMOTE_CANDIDATES_MAX and not is_host_full:
             return
         in_use = {pair.candidate.endpoint for pair in self if pair.state is not State.FAILED}
         for endpoint, known in self._candidates.items():
-            if known.type == "prflx" and endpoint not in in_use:
+            is_of_use = endpoint.host == host or not is_host_full
+            if known.type == "prflx" and is_of_use and endpoint not in in_use:
                 self._forget(endpoint)
                 return
         raise RemoteProtocolError("more remote candidates than are kept")
@@ -196,7 +284,11 @@ class CheckList:
         self._order = None
 
 
-def _can_reach(base: str, remote: Endpoint) -> bool:
-    local = ipaddress.ip_address(base)
+def _can_reach(base: Base, remote: Endpoint) -> bool:
+    local = ipaddress.ip_address(base.host)
     other = ipaddress.ip_address(remote.host)
-    return local.version == other.version and local.is_loopback == other.is_loopback
+    if local.version != other.version or local.is_loopback != other.is_loopback:
+        return False
+    # A private remote would see the private address that it is not told; a NAT hides it from a
+    # public one.
+    return base.is_told or not is_private(remote.host)

@@ -2,13 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
 from wice.ice.events import Transmit
 from wice.ice.messages import encode_request
-from wice.ice.pair import Check, Pair, State
+from wice.ice.pair import Check, Pair, Role, State
+from wice.ice.report import NO_ANSWER, REPLACED, Purpose
 from wice.ice.timing import Timing
 from wice.stun import TRANSACTION_ID_SIZE_BYTES
 
@@ -16,12 +17,6 @@ CHECKS_MAX: Final = 1_024
 """Transactions whose answers are still waited for; the oldest are forgotten first."""
 
 _RTO_PER_RTT: Final = 1.25
-_BACKOFF: Final = 1.5
-
-
-class Role(NamedTuple):
-    controlling: bool
-    tie_breaker: int
 
 
 class Checks:
@@ -37,15 +32,35 @@ class Checks:
         self._random_bytes = random_bytes
         self._outstanding: OrderedDict[bytes, Check] = OrderedDict()
 
-    def start(self, pair: Pair, role: Role, now: float, *, nominating: bool) -> Transmit:
-        """Begin a check that is retransmitted until it is answered or has failed."""
-        check = self._new(pair, role, now, nominating=nominating)
+    def start(
+        self,
+        pair: Pair,
+        role: Role,
+        now: float,
+        purpose: Purpose,
+        *,
+        nomination: int = 0,
+        is_numbered: bool = False,
+        load: int = 0,
+    ) -> Transmit:
+        """Begin a check that is retransmitted until it is answered or has failed.
+
+        nomination: its number, 0 for none; it is written where ``is_numbered``. load: pairs that
+        wait or are being checked.
+        """
+        if pair.check is not None:
+            self._note(pair.check, REPLACED, now)
+        rto_s = max(self._rto_s(pair), self._timing.pace_s * load)
+        check = self._new(pair, role, now, purpose, nomination, is_numbered, rto_s)
         pair.check = check
         return Transmit(check.data, pair.path)
 
-    def ask(self, pair: Pair, role: Role, now: float, *, nominating: bool) -> Transmit:
+    def ask(
+        self, pair: Pair, role: Role, now: float, *, nomination: int, is_numbered: bool
+    ) -> Transmit:
         """Begin a check that is sent once, for consent."""
-        return Transmit(self._new(pair, role, now, nominating=nominating).data, pair.path)
+        check = self._new(pair, role, now, Purpose.CONSENT, nomination, is_numbered, 0.0)
+        return Transmit(check.data, pair.path)
 
     def match(
         self, transaction_id: bytes, source: Endpoint, destination: str | None, now: float
@@ -68,7 +83,8 @@ class Checks:
         pair = check.pair
         self.close(check)
         pair.state = State.SUCCEEDED
-        pair.rtt_s = now - check.started_at_s
+        pair.took(now - check.started_at_s, is_exact=check.sent == 1)
+        pair.history.answered(check.purpose, check.started_at_s, check.sent, now)
         pair.valid_until = now + self._timing.consent_expiry_s
 
     def close(self, check: Check) -> None:
@@ -85,20 +101,39 @@ class Checks:
             check = pair.check
             if check is None or now < check.next_at_s:
                 continue
-            if check.sent >= self._transmissions_max(pair):
+            transmissions_max = self._transmissions_max(pair)
+            if check.sent >= transmissions_max:
                 pair.check = None
+                self._note(check, NO_ANSWER, now)
                 failed.append(pair)
                 continue
             check.sent += 1
-            pair.transmissions += 1
+            pair.history.sent_one(now)
             check.rto_s = min(
-                _BACKOFF * check.rto_s, max(self._timing.rto_max_s, self._rto_s(pair))
+                self._timing.backoff * check.rto_s,
+                max(self._timing.rto_max_s, self._rto_s(pair)),
             )
             check.next_at_s = now + check.rto_s
+            if self._timing.last_wait_rtos and check.sent == transmissions_max:
+                check.next_at_s = now + self._timing.last_wait_rtos * self._timing.rto_s
             transmits.append(Transmit(check.data, pair.path))
         return transmits, failed
 
-    def _new(self, pair: Pair, role: Role, now: float, *, nominating: bool) -> Check:
+    def refused(self, check: Check, code: int, now: float) -> None:
+        """An error came."""
+        self.close(check)
+        self._note(check, f"error {code}", now)
+
+    def _new(
+        self,
+        pair: Pair,
+        role: Role,
+        now: float,
+        purpose: Purpose,
+        nomination: int,
+        is_numbered: bool,
+        rto_s: float,
+    ) -> Check:
         transaction_id = self._random_bytes(TRANSACTION_ID_SIZE_BYTES)
         data = encode_request(
             pair.remote,
@@ -106,17 +141,22 @@ class Checks:
             priority=pair.base.reflexive_priority,
             controlling=role.controlling,
             tie_breaker=role.tie_breaker,
-            nominating=nominating,
+            nominating=nomination > 0,
+            nomination=nomination if is_numbered else 0,
         )
-        rto_s = self._rto_s(pair)
         check = Check(
-            transaction_id, pair, data, role.controlling, nominating, now, now + rto_s, rto_s
+            transaction_id, pair, data, role, purpose, nomination, now, now + rto_s, rto_s
         )
-        pair.transmissions += 1
+        pair.history.sent_one(now)
         self._outstanding[transaction_id] = check
         if len(self._outstanding) > CHECKS_MAX:
             self._outstanding.popitem(last=False)
         return check
+
+    @staticmethod
+    def _note(check: Check, outcome: str, now: float) -> None:
+        history = check.pair.history
+        history.note(check.purpose, outcome, check.started_at_s, check.sent, now)
 
     def _rto_s(self, pair: Pair) -> float:
         return max(self._timing.rto_s, _RTO_PER_RTT * (pair.rtt_s or 0.0))

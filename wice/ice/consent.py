@@ -37,7 +37,13 @@ class Consent:
         """A check goes out on a path of ``rtt_s``."""
         self._unanswered += 1
         self._due_at = self._random_time(now)
-        self._next_at = now + max(self._timing.consent_retry_s, 2 * rtt_s)
+        retry_at = now + max(self._timing.consent_retry_s, 2 * rtt_s)
+        self._next_at = min(retry_at, self._due_at)
+
+    def doubt(self, now: float) -> None:
+        """Something else says that the path may be gone: ask now, and let others take over."""
+        self._unanswered = DOUBTED_AFTER + 1
+        self._next_at = now
 
     def answered(self, now: float) -> None:
         self._unanswered = 0

@@ -18,6 +18,7 @@ from wice.ice.events import AgentEvent, Mapping, Transmit
 from wice.ice.gatherer import Gatherer
 from wice.ice.mapping import MappingBehaviour, mapping_behaviour
 from wice.ice.messages import request_ufrag
+from wice.ice.policy import CandidatePolicy, told_candidates
 from wice.stun import Class, Method, parse
 
 ROUTES_MAX: Final = 8_192
@@ -50,13 +51,18 @@ class IceDriver:
         events: EventSink,
         *,
         allow_loopback: bool = False,
+        policy: CandidatePolicy = CandidatePolicy.ALL,
     ) -> None:
-        """local_addresses: the host's addresses now, without those of tunnels."""
+        """local_addresses: the host's addresses now, without those of tunnels. policy: what peers
+        are told of them.
+        """
         self.on_candidates_changed: Callable[[], None] = lambda: None
         self._port = port
         self._local_addresses = local_addresses
         self._events = events
         self._gatherer = Gatherer(port.port, random_bytes, allow_loopback=allow_loopback)
+        self._policy = policy
+        self._relayed: tuple[Candidate, ...] = ()
         self._candidates: tuple[Candidate, ...] = ()
         self._said: tuple[object, ...] = ()
         self._by_ufrag: dict[str, _Registration] = {}
@@ -70,6 +76,11 @@ class IceDriver:
     def candidates(self) -> tuple[Candidate, ...]:
         """The interface's candidates so far, best first of each type."""
         return self._candidates
+
+    @property
+    def told_candidates(self) -> tuple[Candidate, ...]:
+        """Those of ``candidates`` that a peer is told, as it is told them."""
+        return told_candidates(self._candidates, self._policy)
 
     @property
     def candidates_complete(self) -> bool:
@@ -102,7 +113,7 @@ class IceDriver:
         """Give ``agent`` the candidates and what comes in for its ufrag, until unregistered."""
         assert agent.local.ufrag not in self._by_ufrag
         self._by_ufrag[agent.local.ufrag] = _Registration(agent, on_event)
-        agent.set_local_candidates(self._candidates, trio.current_time())
+        agent.set_local_candidates(self._candidates, trio.current_time(), self._policy)
         self.wake(agent)
 
     def unregister(self, agent: Agent) -> None:
@@ -133,6 +144,13 @@ class IceDriver:
     def set_stun_servers(self, servers: Sequence[Endpoint]) -> None:
         """Ask these servers and no others from now on."""
         self._gatherer.set_stun_servers(servers, trio.current_time())
+        self._drain_gatherer()
+
+    def set_relayed_candidates(self, candidates: Sequence[Candidate]) -> None:
+        """Have these allocations (``relayed_candidate``). The port sends what has their ``base_of``
+        as source through them, and hands up what came through them with it as destination.
+        """
+        self._relayed = tuple(candidates)
         self._drain_gatherer()
 
     def _receive(self, datagram: Datagram) -> None:
@@ -195,7 +213,7 @@ class IceDriver:
         while (transmit := self._gatherer.poll_transmit()) is not None:
             self._port.send(transmit.data, transmit.path)
         self._moved.set()
-        candidates = self._gatherer.candidates()
+        candidates = (*self._gatherer.candidates(), *self._relayed)
         said = (tuple(map(format_candidate, candidates)), self._gatherer.is_complete)
         if said == self._said:
             return
@@ -203,7 +221,7 @@ class IceDriver:
         self._candidates = candidates
         now = trio.current_time()
         for registration in list(self._by_ufrag.values()):
-            registration.agent.set_local_candidates(candidates, now)
+            registration.agent.set_local_candidates(candidates, now, self._policy)
             self._drain(registration)
         self.on_candidates_changed()
 

@@ -17,18 +17,19 @@ class Transmit:
 @dataclass(frozen=True, slots=True)
 class SelectedPath:
     """The nominated pair. rtt_s: of its last answered check; an upper bound where the check had
-    been retransmitted.
+    been retransmitted; None where one side is lite and nothing was checked from here.
     """
 
     path: Path
     local_type: str
     remote_type: str
-    rtt_s: float
+    rtt_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class PairStatus:
-    """One pair for a person. state: ``waiting``, ``in progress``, ``succeeded``, ``failed``.
+    """One pair for a person. state: ``frozen``, ``waiting``, ``in progress``, ``succeeded`` or
+    ``failed``.
 
     transmissions: requests sent on it so far. rtt_s: None before the first answer.
     """
@@ -66,12 +67,12 @@ class PairValidated:
 
 @dataclass(frozen=True, slots=True)
 class PairSelected:
-    """Both sides settled on ``path``."""
+    """Both sides settled on ``path``. rtt_s: None where we are lite and checked nothing."""
 
     path: Path
     local_type: str
     remote_type: str
-    rtt_s: float
+    rtt_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,19 @@ class SelectedPathLost:
 
 @dataclass(frozen=True, slots=True)
 class ChecksExhausted:
-    """Every pair failed; they are tried again, slowly. ``detail`` is for a person."""
+    """Every pair failed once; they are tried again, slowly. ``detail`` is for a person.
+
+    It is news, no verdict: that comes with ``ConnectivityFailed``.
+    """
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectivityFailed:
+    """No pair worked and the patience of RFC 8863 is over. The agent goes on checking, slowly, and
+    answers the remote's checks: a path that comes later is selected all the same.
+    """
 
     detail: str
 
@@ -110,6 +123,7 @@ AgentEvent = (
     | SelectedPathDoubted
     | SelectedPathLost
     | ChecksExhausted
+    | ConnectivityFailed
 )
 
 

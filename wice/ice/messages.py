@@ -40,7 +40,9 @@ _UNDERSTOOD: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A check that came in, its integrity verified. tie_breaker: the remote's."""
+    """A check that came in, its integrity verified. tie_breaker: the remote's. nomination: the
+    number of a renomination, 0 where none came.
+    """
 
     transaction_id: bytes
     remote_ufrag: str
@@ -48,6 +50,7 @@ class Request:
     is_controlling: bool
     tie_breaker: int
     use_candidate: bool
+    nomination: int
     unknown: tuple[int, ...]
 
 
@@ -59,7 +62,11 @@ def encode_request(
     controlling: bool,
     tie_breaker: int,
     nominating: bool,
+    nomination: int = 0,
 ) -> bytes:
+    """``nomination`` other than 0 is for a remote that knows renomination
+    (draft-thatcher-ice-renomination).
+    """
     role = Attribute.ICE_CONTROLLING if controlling else Attribute.ICE_CONTROLLED
     attributes = [
         (Attribute.USERNAME, remote.username),
@@ -68,6 +75,8 @@ def encode_request(
     ]
     if nominating:
         attributes.append((Attribute.USE_CANDIDATE, b""))
+    if nomination:
+        attributes.append((Attribute.NOMINATION, nomination.to_bytes(4, "big")))
     return encode(Method.BINDING, Class.REQUEST, transaction_id, attributes, key=remote.key)
 
 
@@ -91,6 +100,11 @@ def encode_unknown_attributes(
     return encode(Method.BINDING, Class.ERROR, transaction_id, attributes, key=key)
 
 
+def encode_keepalive(transaction_id: bytes) -> bytes:
+    """A Binding indication (RFC 8445 section 11)."""
+    return encode(Method.BINDING, Class.INDICATION, transaction_id)
+
+
 def request_ufrag(message: Message) -> str:
     """The ufrag that a request is addressed to: of the receiver. Raise RemoteProtocolError."""
     return _usernames(message)[0]
@@ -107,6 +121,7 @@ def read_request(message: Message, local_ufrag: str, key: IntegrityKey) -> Reque
     controlling = message.attributes.get(Attribute.ICE_CONTROLLING)
     controlled = message.attributes.get(Attribute.ICE_CONTROLLED)
     tie_breaker = controlling or controlled
+    nomination = message.attributes.get(Attribute.NOMINATION, b"")
     if tie_breaker is None or (controlling and controlled):
         raise RemoteProtocolError("a check without exactly one role")
     return Request(
@@ -116,6 +131,7 @@ def read_request(message: Message, local_ufrag: str, key: IntegrityKey) -> Reque
         is_controlling=controlling is not None,
         tie_breaker=int.from_bytes(tie_breaker, "big"),
         use_candidate=Attribute.USE_CANDIDATE in message.attributes,
+        nomination=int.from_bytes(nomination, "big"),
         unknown=tuple(message.unknown_required(_UNDERSTOOD)),
     )
 

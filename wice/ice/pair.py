@@ -1,24 +1,35 @@
 """Candidate pairs and the checks that are made on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final, NamedTuple
 
 from wice.datagram import Endpoint, Path
 from wice.ice.candidate import pair_priority, priority_of
 from wice.ice.credentials import Credentials
 from wice.ice.events import PairStatus
+from wice.ice.report import History, PairReport, Purpose
 from wice.stun import IntegrityKey
+
+_SMOOTHING: Final = 0.125
+"""Weight of a new round trip (RFC 6298 section 2)."""
 
 
 class State(Enum):
-    """Of a pair (RFC 8445 section 6.1.2.6). Nothing is Frozen: with one component every pair may
-    be checked as soon as the pacing allows.
-    """
+    """Of a pair (RFC 8445 section 6.1.2.6)."""
 
+    FROZEN = "frozen"
     WAITING = "waiting"
     IN_PROGRESS = "in progress"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+class Role(NamedTuple):
+    """A role of ours. A new one is made whenever it turns: two are the same only by identity."""
+
+    controlling: bool
+    tie_breaker: int
 
 
 class Remote:
@@ -34,11 +45,25 @@ class Remote:
 
 @dataclass(slots=True)
 class Base:
-    """A local address to send from. priority: of its best candidate."""
+    """What to send from: a local address, or a relayed one (``relayed``: its endpoint).
+
+    address: the local address, or the relayed endpoint as text, which no local address equals. It
+    is the ``source`` of paths from here and the ``destination`` of datagrams that came in here, so
+    that a port tells the two apart; nothing else looks into it. priority, foundation: of the best
+    candidate. is_told: the remote is told it as a host candidate.
+    """
 
     address: str
-    priority: int
-    local_preference: int
+    priority: int = 0
+    local_preference: int = 0
+    foundation: str = ""
+    relayed: Endpoint | None = None
+    is_told: bool = True
+
+    @property
+    def host(self) -> str:
+        """The IP address whose family the remote's must be."""
+        return self.address if self.relayed is None else self.relayed.host
 
     @property
     def reflexive_priority(self) -> int:
@@ -51,6 +76,7 @@ class RemoteCandidate:
     endpoint: Endpoint
     type: str
     priority: int
+    foundation: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +85,9 @@ class Pair:
 
     triggered_by: transaction of the incoming check that last triggered one of ours.
     valid_until: when the last answer stops being good. check: the one being retransmitted.
-    is_retry: it failed before and is tried again with less effort.
+    is_retry: it failed before and is tried again with less effort. nomination: the number of the
+    remote's nomination of it, 0 for none; the highest wins. rtt_s: of the last answer;
+    smoothed_rtt_s: over ``rtt_samples`` answers to checks that were sent once.
     """
 
     base: Base
@@ -68,19 +96,40 @@ class Pair:
     state: State = State.WAITING
     check: "Check | None" = None
     is_retry: bool = False
-    transmissions: int = 0
     local_type: str = "host"
     rtt_s: float | None = None
+    smoothed_rtt_s: float | None = None
+    rtt_samples: int = 0
     valid_until: float = 0.0
-    is_nominated: bool = False
+    nomination: int = 0
     triggered_by: bytes = b""
+    history: History = field(default_factory=History)
+    path: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.candidate.endpoint, self.base.address)
 
     @property
-    def path(self) -> Path:
-        return Path(self.candidate.endpoint, self.base.address)
+    def foundation(self) -> tuple[str, str]:
+        """Both candidates' (RFC 8445 section 6.1.2.6)."""
+        return self.base.foundation, self.candidate.foundation
+
+    @property
+    def is_relayed(self) -> bool:
+        return self.base.relayed is not None or self.candidate.type == "relay"
 
     def is_valid(self, now: float) -> bool:
         return self.state is State.SUCCEEDED and now < self.valid_until
+
+    def took(self, rtt_s: float, *, is_exact: bool) -> None:
+        """An answer came after ``rtt_s``; exact unless its check was retransmitted."""
+        self.rtt_s = rtt_s
+        if is_exact and self.rtt_samples:
+            assert self.smoothed_rtt_s is not None
+            self.smoothed_rtt_s += _SMOOTHING * (rtt_s - self.smoothed_rtt_s)
+        elif is_exact or self.smoothed_rtt_s is None:
+            self.smoothed_rtt_s = rtt_s
+        self.rtt_samples += is_exact
 
     def priority(self, controlling: bool) -> int:
         local, remote = self.base.priority, self.candidate.priority
@@ -93,23 +142,46 @@ class Pair:
             remote_type=self.candidate.type,
             state=self.state.value,
             priority=self.priority(controlling),
-            transmissions=self.transmissions,
+            transmissions=self.history.sent,
             rtt_s=self.rtt_s,
             is_selected=self is selected,
+        )
+
+    def report(self, controlling: bool, selected: "Pair | None", remark: str) -> PairReport:
+        history = self.history
+        return PairReport(
+            path=self.path,
+            local_type=self.local_type,
+            remote_type=self.candidate.type,
+            state=self.state.value,
+            priority=self.priority(controlling),
+            is_selected=self is selected,
+            is_relayed=self.is_relayed,
+            rtt_s=self.smoothed_rtt_s,
+            checks_sent=history.sent,
+            answers=history.answers,
+            checks_received=history.checks_received,
+            first_sent_at_s=history.first_sent_at_s,
+            last_sent_at_s=history.last_sent_at_s,
+            last_answer_at_s=history.last_answer_at_s,
+            last_check_received_at_s=history.last_check_received_at_s,
+            attempts=history.attempts,
+            remark=remark,
         )
 
 
 @dataclass(slots=True, eq=False)
 class Check:
-    """One STUN transaction of ours. controlling: the role it was sent in. nominating: it carries
-    USE-CANDIDATE. sent: how often so far.
+    """One STUN transaction of ours. role: the one it was sent in. nomination: the number of ours
+    that it carries with USE-CANDIDATE, 0 for none. sent: how often so far.
     """
 
     transaction_id: bytes
     pair: Pair
     data: bytes
-    controlling: bool
-    nominating: bool
+    role: Role
+    purpose: Purpose
+    nomination: int
     started_at_s: float
     next_at_s: float
     rto_s: float

@@ -6,7 +6,7 @@ takes over only with a pair that works, and the older one carries the tunnel unt
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from wice.datagram import Path
@@ -25,6 +25,7 @@ from wice.ice import (
     RemoteCheckReceived,
     SelectedPathDoubted,
     SelectedPathLost,
+    endpoint_of,
     format_candidate,
     parse_candidate,
 )
@@ -59,6 +60,9 @@ SESSION_LIFETIME_S = 180.0
 
 NAT_MAPPING_OPTION = "nat-mapping="
 """In a description: how the sender's NAT maps, in the words of ``MappingBehaviour``."""
+
+RENOMINATION_OPTION = "renomination"
+"""In a description: the sender follows a later nomination (draft-thatcher-ice-renomination)."""
 
 NO_PATH_REASON = "no direct path so far"
 
@@ -116,7 +120,7 @@ Effect = Publish | RegisterAgent | UnregisterAgent | WakeAgent | QueryMappings |
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What the interface knows of itself: candidates, best first, and how its NAT maps."""
+    """What the interface tells of itself: candidates, best first, and how its NAT maps."""
 
     candidates: tuple[Candidate, ...]
     is_complete: bool
@@ -340,7 +344,7 @@ class PeerMachine:
         self._describe(generation, now)
 
     def _describe(self, generation: _Generation, now: float) -> None:
-        options = [f"{NAT_MAPPING_OPTION}{self._gathered.nat_mapping}"]
+        options = [f"{NAT_MAPPING_OPTION}{self._gathered.nat_mapping}", RENOMINATION_OPTION]
         if self._has_session(now):
             options.append(SESSION_OPTION)
         self._session.set_local(
@@ -371,15 +375,27 @@ class PeerMachine:
         for option in said.options:
             if option.startswith(NAT_MAPPING_OPTION):
                 self._remote_nat_mapping = option.removeprefix(NAT_MAPPING_OPTION)
-        generation.agent.set_remote(credentials, now)
-        for text in said.candidates:
-            try:
-                generation.agent.add_remote_candidate(parse_candidate(text), now)
-            except RemoteProtocolError as error:
-                self._drop_bytes("candidate", error, now)
+        renomination = RENOMINATION_OPTION in said.options
+        generation.agent.set_remote(credentials, now, renomination=renomination)
+        self._take_candidates(generation.agent, said.candidates, now)
         if said.end_of_candidates:
             generation.agent.end_of_candidates(now)
         self._effects.append(WakeAgent(generation.agent))
+
+    def _take_candidates(self, agent: Agent, texts: Sequence[str], now: float) -> None:
+        """A description names all candidates: those it no longer names go."""
+        candidates = []
+        for text in texts:
+            try:
+                candidates.append(parse_candidate(text))
+            except RemoteProtocolError as error:
+                self._drop_bytes("candidate", error, now)
+        for candidate in candidates:
+            try:
+                agent.add_remote_candidate(candidate, now)
+            except RemoteProtocolError as error:
+                self._drop_bytes("candidate", error, now)
+        agent.retain_remote_candidates({endpoint_of(c) for c in candidates}, now)
 
     def _take_path(
         self, generation: _Generation, path: Path, rtt_s: float | None, now: float
@@ -430,6 +446,8 @@ class PeerMachine:
             return
         if self._heard_at is not None and now - self._heard_at < LIVE_TRAFFIC_S:
             self._unheard_until = self._heard_at + LIVE_TRAFFIC_S
+            # WireGuard may be heard and not hear us: any other pair that works is taken at once.
+            self._is_path_doubted = True
             return
         # The device keeps sending where it did: a path that may come back beats none.
         self._transition(Stimulus.PATH_LOST, now, detail=str(self.path and self.path.remote))

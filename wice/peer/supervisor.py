@@ -139,7 +139,7 @@ class InterfaceSupervisor:
 
     def _gathered(self) -> Gathered:
         ice = self._ice
-        return Gathered(ice.candidates, ice.candidates_complete, ice.mapping_behaviour)
+        return Gathered(ice.told_candidates, ice.candidates_complete, ice.mapping_behaviour)
 
     def _drain(self, peer: _Peer) -> None:
         while (effect := peer.machine.poll_effect()) is not None:

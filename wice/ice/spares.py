@@ -1,0 +1,36 @@
+"""Pairs that could replace the selected one, kept warm: NATs forget what is not used."""
+
+from collections.abc import Iterable
+
+from wice.ice.pair import Pair
+from wice.ice.timing import Timing
+
+
+class Spares:
+    """The best other pair of each kind: direct or relayed, IPv4 or IPv6. So at most four."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self.next_at: float | None = None
+
+    def restart(self, now: float) -> None:
+        """A pair was selected."""
+        self.next_at = now + self._timing.spare_s
+
+    def stop(self) -> None:
+        self.next_at = None
+
+    def take_due(self, pairs: Iterable[Pair], selected: Pair, now: float) -> list[Pair]:
+        """Those to check now."""
+        if self.next_at is None or now < self.next_at:
+            return []
+        self.next_at = now + self._timing.spare_s
+        best: dict[tuple[bool, bool], Pair] = {}
+        for pair in pairs:
+            if pair is selected or not pair.is_valid(now):
+                continue
+            kind = (pair.is_relayed, pair.candidate.endpoint.is_ipv6)
+            known = best.get(kind)
+            if known is None or (pair.smoothed_rtt_s or 0.0) < (known.smoothed_rtt_s or 0.0):
+                best[kind] = pair
+        return [pair for pair in best.values() if pair.check is None]
