@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import cache
 from importlib.metadata import entry_points
 
 import trio
@@ -242,6 +243,7 @@ def check_overlay(config: Config) -> None:
             entry.load()(config.overlay, is_bootstrap=not config.interfaces)
 
 
+@cache
 def load_backend() -> TransportFactory:
     """Import the backend, which takes most of the start; raise WiceError where there is none."""
     entries = tuple(entry_points(group="wice.backends", name=BACKEND))
