@@ -417,12 +417,52 @@ def test_a_flood_after_a_crash_is_limited_too():
 def test_a_repeated_message_is_answered_at_the_rate():
     a, b = Peer(1), Peer(2)
     b.say()
-    message = a.say()
+    question = a.say()
+    b.hear(question)
+    a.hear(b.say())
+    question = a.say()
+    b.hear(question)
+    b.say()
+    assert b.session.is_settled
+    rounds = 1_000
     sent = 0
-    for _ in range(1_000):
-        b.hear(message)
+    for number in range(rounds):
+        b.hear(question, now=(number + 1) * TIMING.on_its_way_s)
         sent += b.say() is not None
-    assert sent == TIMING.answers.burst
+    lasted_s = rounds * TIMING.on_its_way_s
+    assert sent <= TIMING.answers.burst + lasted_s / TIMING.answers.interval_s
+    assert sent >= lasted_s / TIMING.answers.interval_s - 1
+
+
+def test_an_answer_that_crossed_the_question_is_not_said_again():
+    a, b = Peer(1), Peer(2)
+    b.say()
+    b.hear(a.say())
+    a.hear(b.say())
+    question = a.say()
+    b.hear(question)
+    assert b.say() is not None
+    b.hear(question, now=TIMING.on_its_way_s * 0.9)
+    assert b.say() is None
+    # It may have been lost: who asks again later, and that is the first repetition, gets another.
+    assert TIMING.on_its_way_s < TIMING.repeat_first_s
+    b.hear(question, now=TIMING.on_its_way_s)
+    assert b.say() is not None
+
+
+def test_two_who_begin_at_once_say_three_messages_each():
+    a, b = Peer(1), Peer(2)
+    said = 0
+    for _ in range(20):
+        to_b, to_a = a.say(), b.say()
+        said += (to_a is not None) + (to_b is not None)
+        if to_b is not None:
+            b.hear(to_b)
+        if to_a is not None:
+            a.hear(to_a)
+    assert a.session.is_settled
+    assert b.session.is_settled
+    assert said == 6
 
 
 def altered(peer: Peer, **changes: object) -> bytes:

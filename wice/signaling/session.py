@@ -22,14 +22,15 @@ ignored from then on. Each recorded session so costs one restart at most.
 **Time** orders the remote sessions that no echo has proved: ICE is given the youngest. Older ones
 are answered too, at a lower rate, so a clock that went back locks nobody out.
 
-**Repeating.** A side is *settled* when its newest session is bound and the other side said that
-it holds the newest description and is bound too. Until then it asks for an acknowledgement and
-repeats itself with backoff. A message that asks is answered, one that does not is not, so two
-settled sides are silent. Why both must say that they are bound: let La answer Lb, then be bound to
-X by an echo that was on its way all the time. If the answer alone settled Lb, both would be silent
-and disagree. It does not, so Lb goes on and La's side learns of it. Conversely: if a side is
-settled with (L, R) and the other has since made R', then R' was made after L was known there, so
-R' cannot have been bound to any session before L and is not settled: it is still talking.
+**Repeating.** A side is *settled* when its newest session is bound and the other side said that it
+holds the newest description and is bound too. Until then it asks for an acknowledgement and repeats
+itself with backoff. A message that asks is answered, unless the answer was said just before and the
+two crossed; one that does not is not, so two settled sides are silent. Why both must say that they
+are bound: let La answer Lb, then be bound to X by an echo that was on its way all the time. If the
+answer alone settled Lb, both would be silent and disagree. It does not, so Lb goes on and La's side
+learns of it. Conversely: if a side is settled with (L, R) and the other has since made R', then R'
+was made after L was known there, so R' cannot have been bound to any session before L and is not
+settled: it is still talking.
 """
 
 from collections import deque
@@ -64,6 +65,7 @@ class SessionTiming:
     """How often things may happen.
 
     repeat_first_s, repeat_max_s: repetition of what is not acknowledged, doubling in between.
+    on_its_way_s: how long an answer is not said again; shorter than the first repetition.
     news: messages that say something new. answers: acknowledgements. unproved: remote sessions
     listened to before they proved themselves; older: those whose clock says that they are over.
     new_sessions: local sessions made.
@@ -71,6 +73,7 @@ class SessionTiming:
 
     repeat_first_s: float = 0.5
     repeat_max_s: float = 300.0
+    on_its_way_s: float = 0.25
     news: Rate = NEWS_RATE
     answers: Rate = ANSWER_RATE
     unproved: Rate = UNPROVED_RATE
@@ -191,6 +194,8 @@ class Session:
         self._new_session_wanted = False
         self._news_due = False
         self._answer_due: Acknowledgement | None = None
+        self._said: SessionMessage | None = None
+        self._said_at = now
         self._repeat_interval_s = self._timing.repeat_first_s
         self._repeat_at = now
 
@@ -404,15 +409,18 @@ class Session:
         if self._newest.description is None:
             return
         if self._news_due and self._news_rate.take(now):
-            self._transmit(self._newest_acknowledgement())
+            self._transmit(self._newest_acknowledgement(), now)
             self._news_due = False
             self._repeat_soon(now)
         elif not self._newest.is_settled and now >= self._repeat_at:
-            self._transmit(self._newest_acknowledgement())
+            self._transmit(self._newest_acknowledgement(), now)
             self._repeat_interval_s = min(2 * self._repeat_interval_s, self._timing.repeat_max_s)
             self._repeat_at = now + self._repeat_interval_s
-        elif self._answer_due is not None and self._answer_rate.take(now):
-            self._transmit(self._answer_due)
+        elif self._answer_due is not None:
+            if self._is_on_its_way(self._answer_due, now):
+                self._answer_due = None
+            elif self._answer_rate.take(now):
+                self._transmit(self._answer_due, now)
 
     def _start_local_session(self) -> None:
         replaced = self._newest
@@ -439,26 +447,47 @@ class Session:
         remote = self._newest.bound_to or self._candidate or self._youngest_bound()
         return Acknowledgement(remote.id, remote.version) if remote else None
 
-    def _transmit(self, acknowledgement: Acknowledgement | None) -> None:
+    def _is_on_its_way(self, answer: Acknowledgement, now: float) -> bool:
+        """Whether the last message gave this answer, and so lately that the question crossed it.
+
+        Should that message be lost, the other side asks again and gets another.
+        """
+        said, local = self._said, self._newest
+        return (
+            said is not None
+            and now < self._said_at + self._timing.on_its_way_s
+            and said.acknowledged == answer
+            and said.session_id == local.id
+            and said.version == local.version
+            and said.bound == self._stands_with(answer)
+        )
+
+    def _stands_with(self, acknowledgement: Acknowledgement | None) -> bool:
+        bound_to = self._newest.bound_to
+        return (
+            bound_to is not None
+            and acknowledgement is not None
+            and acknowledgement.session_id == bound_to.id
+        )
+
+    def _transmit(self, acknowledgement: Acknowledgement | None, now: float) -> None:
         local = self._newest
         assert local.description is not None
         self.statistics.messages += 1
         if acknowledgement == self._answer_due:
             self._answer_due = None
         self._timestamp = max(tai64n(self._wall_time()), tai64n_after(self._timestamp))
-        self._outgoing = encode_message(
-            SessionMessage(
-                session_id=local.id,
-                version=local.version,
-                acknowledged=acknowledgement,
-                bound=local.bound_to is not None
-                and acknowledgement is not None
-                and acknowledgement.session_id == local.bound_to.id,
-                acknowledgement_wanted=not local.is_settled,
-                timestamp=self._timestamp,
-                description=local.description,
-            )
+        self._said_at = now
+        self._said = SessionMessage(
+            session_id=local.id,
+            version=local.version,
+            acknowledged=acknowledgement,
+            bound=self._stands_with(acknowledgement),
+            acknowledgement_wanted=not local.is_settled,
+            timestamp=self._timestamp,
+            description=local.description,
         )
+        self._outgoing = encode_message(self._said)
 
 
 def _remote(heard: SessionMessage) -> _Remote:
