@@ -179,6 +179,7 @@ class Run:
     def _end(self) -> None:
         """Nothing after this is part of the run: daemons are not even asked to end."""
         self._ended_at_s = self.now_s
+        self._trace.end(self.now_s)
         self._is_over = True
         for machine in self._machines.values():
             machine.kill()

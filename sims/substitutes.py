@@ -1,17 +1,20 @@
 """What a run replaces underneath libraries that ask the operating system for chance and time.
 
 wice asks its ``Platform`` and trio, and needs none of this; libp2p asks ``random``, ``secrets``,
-``os.urandom`` and ``time``. What is replaced is named in ``REPLACED``, and put back afterwards.
+``os.urandom`` and ``time``, and OpenSSL for its ephemeral keys. What is replaced is named in
+``REPLACED``, and put back afterwards.
 """
 
 import gc
-import importlib
 import logging
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pkgutil import resolve_name
 from typing import Any, Final, NoReturn, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 RANDOM_SEED_SIZE_BYTES: Final = 32
 
@@ -40,8 +43,14 @@ REPLACED: Final = (
     "time.perf_counter",
     "time.perf_counter_ns",
     "time.sleep",
+    "cryptography.hazmat.primitives.asymmetric.x25519.X25519PrivateKey.generate",
 )
-"""Functions, by module; ``random._urandom`` is what ``secrets`` and SystemRandom draw from."""
+"""Functions by module, or by module and class.
+
+``random._urandom`` is what ``secrets`` and SystemRandom draw from. The keys of X25519 are those of
+libp2p's Noise, which OpenSSL draws.
+"""
+X25519_KEY_SIZE_BYTES: Final = 32
 
 
 @contextmanager
@@ -70,7 +79,10 @@ def substituted(surroundings: Surroundings) -> Iterator[None]:
             gc.enable()
 
 
-def _replacements(surroundings: Surroundings) -> dict[str, Callable[..., Any]]:
+def _replacements(surroundings: Surroundings) -> dict[str, Any]:
+    def generate(_class: type[X25519PrivateKey]) -> X25519PrivateKey:
+        return X25519PrivateKey.from_private_bytes(surroundings.random_bytes(X25519_KEY_SIZE_BYTES))
+
     def sleep(_wait_s: float, /) -> NoReturn:
         raise AssertionError("nothing in a simulated host may block")
 
@@ -88,14 +100,18 @@ def _replacements(surroundings: Surroundings) -> dict[str, Callable[..., Any]]:
         "time.perf_counter": monotonic,
         "time.perf_counter_ns": nanoseconds(monotonic),
         "time.sleep": sleep,
+        "cryptography.hazmat.primitives.asymmetric.x25519.X25519PrivateKey.generate": classmethod(
+            generate
+        ),
     }
 
 
 def _get(name: str) -> Any:
-    module, _, attribute = name.partition(".")
-    return getattr(importlib.import_module(module), attribute)
+    """As it is written down there: of a class method not what it is bound to."""
+    owner, _, attribute = name.rpartition(".")
+    return vars(resolve_name(owner))[attribute]
 
 
 def _set(name: str, value: Any) -> None:
-    module, _, attribute = name.partition(".")
-    setattr(importlib.import_module(module), attribute, value)
+    owner, _, attribute = name.rpartition(".")
+    setattr(resolve_name(owner), attribute, value)

@@ -20,6 +20,8 @@ from sims.scenario import Machine
 from sims.substitutes import REPLACED
 
 PRODUCT = ("wice", "p2p")
+WITH_MEMBERS = (*PRODUCT, "cryptography", "libp2p", "noise")
+"""In whose classes every member is looked at."""
 
 PRIVATE_PARTS_OF_TRIO = {
     "trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING",
@@ -73,7 +75,10 @@ def test_a_run_replaces_what_it_says_and_nothing_of_the_product(
 
 
 def _parts() -> Iterator[tuple[str, Any]]:
-    """Every function, class and method of every loaded module but the simulator's, by name."""
+    """Every function and class of every loaded module but the simulator's, by name.
+
+    Of some packages also the members of classes, where those are defined.
+    """
     for module_name, module in list(sys.modules.items()):
         if not isinstance(module, types.ModuleType) or module_name.partition(".")[0] == "sims":
             continue
@@ -82,7 +87,11 @@ def _parts() -> Iterator[tuple[str, Any]]:
             if not callable(value) and place not in PRIVATE_PARTS_OF_TRIO:
                 continue
             yield place, value
-            if isinstance(value, type) and module_name.partition(".")[0] in PRODUCT:
+            if (
+                isinstance(value, type)
+                and value.__module__ == module_name
+                and module_name.partition(".")[0] in WITH_MEMBERS
+            ):
                 for attribute, member in list(vars(value).items()):
                     if callable(member) or isinstance(
                         member, property | staticmethod | classmethod

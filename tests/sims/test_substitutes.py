@@ -7,7 +7,10 @@ import secrets
 import sys
 import time
 import uuid
+from pkgutil import resolve_name
 from random import Random
+
+from libp2p.crypto.x25519 import create_new_key_pair
 
 import p2p.backend  # noqa: F401 - loads libp2p, whose names are looked at
 from sims import substitutes
@@ -43,8 +46,17 @@ def test_time_and_chance_are_the_run_s_and_come_back() -> None:
     assert gc.isenabled()
 
 
+def test_keys_of_libp2p_and_of_its_noise_are_the_run_s() -> None:
+    drawn = bytes(range(32))
+    noise_keys = resolve_name("noise.backends.default.diffie_hellmans:ED25519")()
+    with substituted(Fixed()):
+        assert create_new_key_pair().private_key.to_bytes() == drawn
+        assert noise_keys.generate_keypair().private.private_bytes_raw() == drawn
+    assert create_new_key_pair().private_key.to_bytes() != drawn
+
+
 def test_no_library_keeps_a_copy_that_would_escape() -> None:
-    originals = [substitutes._get(name) for name in REPLACED]
+    originals = [resolve_name(name) for name in REPLACED]
     packages = ("libp2p", "multiaddr", "noise", "p2p", "wice")
     copies = [
         f"{module_name}.{name}"

@@ -52,6 +52,24 @@ def test_a_header_is_there_and_what_the_packet_carries_is_not() -> None:
     assert SECRET.decode() not in file.getvalue()
 
 
+def test_what_is_sent_is_in_the_digest_and_in_no_line_but_the_last() -> None:
+    one, other = io.StringIO(), io.StringIO()
+    for file, payload in ((one, b"a secret"), (other, b"another!")):
+        trace = Trace(file)
+        trace.packet(
+            PacketEvent(STARTS_AT_S, "sent", "nas", Packet(Protocol.UDP, HERE, HERE, payload))
+        )
+        trace.end(1)
+    first, last = lines_of(one)
+    assert first == lines_of(other)[0]
+    assert last == {
+        "at_s": 1.0,
+        "kind": "payloads",
+        "sha256": hashlib.sha256(b"a secret").hexdigest(),
+    }
+    assert last != lines_of(other)[1]
+
+
 def test_an_event_is_told_with_its_machine_and_keys_as_people_read_them() -> None:
     file = io.StringIO()
     trace = Trace(file)
