@@ -95,8 +95,8 @@ def sealed(data: bytes, key: IntegrityKey | None = None) -> bytes:
     data += bytes(-len(data) % 4)
     attributes = data[20:]
     if key is not None:
-        covered = _with_length(data, len(attributes) + 24)
-        attributes += b"\x00\x08\x00\x14" + key.digest(covered)
+        covered = _with_length(data, len(attributes) + key.size_bytes)
+        attributes += key.header + key.digest(covered)
     body = _with_length(data[:20] + attributes, len(attributes) + 8)
     return body + b"\x80\x28\x00\x04" + (zlib.crc32(body) ^ 0x5354554E).to_bytes(4, "big")
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import overlay, records, signaling, stun_and_ice, texts, wireguard
+from tests.fuzz import overlay, records, signaling, stun_and_ice, texts, turn, wireguard
 from tests.fuzz.mutation import PROGRAM_SIZE_MAX_BYTES, PROGRAM_SIZE_MIN_BYTES, mutate
 from tests.fuzz.target import Case, Target
 
 TARGETS = (
     *stun_and_ice.TARGETS,
+    *turn.TARGETS,
     *signaling.TARGETS,
     *wireguard.TARGETS,
     *texts.TARGETS,

@@ -156,7 +156,7 @@ class Network:
                 self.server.receive(data, source, self.now, SERVER.host)
         elif relay is not None:
             self.server.receive_relayed(relay, data, source, self.now)
-        else:
+        elif destination.host not in (SERVER.host, SERVER_IPV6):
             self.at_peers.append((source, destination, data))
 
     def _drain(self) -> None:

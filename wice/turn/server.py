@@ -5,7 +5,7 @@ opens and closes relay sockets as ``poll_event`` says. Departures from the RFC a
 docs/reference/turn.md.
 """
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -68,6 +68,11 @@ REFUSAL_RATE_PER_S: Final = 5.0
 REFUSALS_BURST: Final = 400
 REFUSALS_RATE_PER_S: Final = 200.0
 """Refusals to everybody."""
+
+ANSWERS_MAX: Final = 1_024
+ANSWER_AGE_MAX_S: Final = 40.0
+"""How long a request may come again, and gets the answer that it had (RFC 8489 section 6.3.1): a
+late copy of one that ends an allocation must not end the next one."""
 
 UNKNOWN_ATTRIBUTES_MAX: Final = 8
 
@@ -187,6 +192,7 @@ class TurnServer:
         self._next_relay_id = 1
         self._transmits: deque[ServerTransmit] = deque(maxlen=TRANSMITS_MAX)
         self._events: deque[ServerEvent] = deque()
+        self._answers: OrderedDict[tuple[ClientPath, bytes], tuple[float, bytes]] = OrderedDict()
         self._deadline: float | None = None
         self._handlers: dict[Method, Callable[[Message, ClientPath, Authenticated, float], bytes]]
         self._handlers = {
@@ -381,6 +387,11 @@ class TurnServer:
         if handler is None or request.message_class is not Class.REQUEST:
             self.counts["not a request of TURN"] += 1
             return
+        given_at_s, given = self._answers.get((path, request.transaction_id), (0.0, b""))
+        if given and now - given_at_s <= ANSWER_AGE_MAX_S:
+            self.counts["requests that came again"] += 1
+            self._transmit(given, path)
+            return
         user = self._authentication.check(request, path.client, now)
         if not isinstance(user, Authenticated):
             self._refuse(request, path, user.code, user.attributes, now)
@@ -402,7 +413,14 @@ class TurnServer:
             error = (int(Attribute.ERROR_CODE), pack_error_code(ErrorCode.BAD_REQUEST, ""))
             response = self._respond(request, user, [error], Class.ERROR)
         if response:
-            self._transmit(response, path)
+            self._answer(request, path, response, now)
+
+    def _answer(self, request: Message, path: ClientPath, response: bytes, now: float) -> None:
+        if request.method in (Method.ALLOCATE, Method.REFRESH):
+            self._answers[path, request.transaction_id] = (now, response)
+            if len(self._answers) > ANSWERS_MAX:
+                self._answers.popitem(last=False)
+        self._transmit(response, path)
 
     def _refuse(
         self,
@@ -479,7 +497,7 @@ class TurnServer:
             code = ErrorCode.INSUFFICIENT_CAPACITY
             error = (int(Attribute.ERROR_CODE), pack_error_code(code, ""))
             self.counts[f"error {code:d}"] += 1
-            self._transmit(self._respond(request, user, [error], Class.ERROR), path)
+            self._answer(request, path, self._respond(request, user, [error], Class.ERROR), now)
             return
         transaction_id = request.transaction_id
         attributes: list[tuple[int, bytes]] = [
@@ -500,7 +518,7 @@ class TurnServer:
         allocation.expires_at_s = now + allocation.lifetime_s
         self._deadline = None
         self.counts["allocations made"] += 1
-        self._transmit(allocation.response, path)
+        self._answer(request, path, allocation.response, now)
 
     def _refresh(
         self, request: Message, path: ClientPath, user: Authenticated, now: float
