@@ -145,3 +145,31 @@ def test_a_mutated_file_is_read_or_refused(
         load_config(write(GOOD[:at] + replacement + GOOD[at + length :]))
     except ConfigError as error:
         assert "\n" not in str(error)
+
+
+def test_which_addresses_are_used_and_told(write: Write) -> None:
+    ice = load_config(write(GOOD)).ice
+    assert (ice.candidates, ice.uses("anything0")) == ("all", True)
+    section = """[ice]
+candidates = "public"
+interfaces = ["eth*", "wlan0"]
+exclude_interfaces = ["eth1"]
+"""
+    ice = load_config(write(GOOD.replace("[ice]\n", section))).ice
+    assert ice.candidates == "public"
+    used = [name for name in ("eth0", "eth1", "wlan0", "wlan1", "lo") if ice.uses(name)]
+    assert used == ["eth0", "wlan0"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('candidates = "some"', "ice.candidates"),
+        ('interfaces = [""]', "ice.interfaces[0]: '' matches no interface name"),
+        ('exclude_interfaces = ["a b"]', "ice.exclude_interfaces[0]: 'a b' matches no"),
+    ],
+)
+def test_mistakes_in_what_is_told(write: Write, line: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(GOOD.replace("[ice]\n", f"[ice]\n{line}\n")))
+    assert said in str(raised.value)

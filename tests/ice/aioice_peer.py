@@ -27,10 +27,15 @@ async def main(address: str, controlling: bool) -> None:
     remote = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
     connection.remote_username = remote["ufrag"]
     connection.remote_password = remote["password"]
+    connection.remote_is_lite = remote["lite"]
     for text in remote["candidates"]:
         await connection.add_remote_candidate(aioice.Candidate.from_sdp(text))
+    connecting = asyncio.ensure_future(connection.connect())
+    for text in remote["late_candidates"]:
+        await asyncio.sleep(0.1)
+        await connection.add_remote_candidate(aioice.Candidate.from_sdp(text))
     await connection.add_remote_candidate(None)
-    await connection.connect()
+    await connecting
     await connection.send(b"hello from aioice")
     print(json.dumps({"controlling": connection.ice_controlling}), flush=True)  # noqa: T201
     await loop.run_in_executor(None, sys.stdin.read)

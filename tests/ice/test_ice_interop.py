@@ -90,7 +90,83 @@ class AioicePeer:
             await self._process.wait()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+ADDRESSES = pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+
+
+async def _connect(
+    nursery: trio.Nursery,
+    address: str,
+    ours: str,
+    theirs: str,
+    *,
+    lite: bool = False,
+    told_late: bool = False,
+    heard_late: bool = False,
+) -> Agent:
+    """Connect to aioice, hear its data, and give our agent.
+
+    told_late: aioice gets our candidate while it checks another one, that is dead. heard_late: we
+    get its candidate when its checks are there already.
+    """
+    family = trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET
+    with trio.fail_after(TIMEOUT_S), trio.socket.socket(family, trio.socket.SOCK_DGRAM) as socket:
+        await socket.bind((address, 0))
+        port = SocketPort(socket)
+        driver = IceDriver(port, lambda: [address], os.urandom, EventStream())
+        nursery.start_soon(driver.run)
+        agent = Agent(
+            controlling=ours == "controlling",
+            local=Credentials.generate(os.urandom),
+            random_bytes=os.urandom,
+            now=trio.current_time(),
+            lite=lite,
+        )
+        selected = trio.Event()
+
+        def listen(event: AgentEvent) -> None:
+            if isinstance(event, PairSelected):
+                selected.set()
+
+        driver.register(agent, listen)
+        peer = await AioicePeer.start(address, theirs)
+        try:
+            described = await peer.hear()
+            candidates = [format_candidate(c) for c in driver.candidates]
+            dead = [f"9 1 udp 9 {address} 9 typ host"] if told_late else []
+            await peer.tell(
+                {
+                    "ufrag": agent.local.ufrag,
+                    "password": agent.local.password,
+                    "candidates": dead or candidates,
+                    "late_candidates": candidates if told_late else [],
+                    "lite": lite,
+                }
+            )
+            now = trio.current_time()
+            agent.set_remote(Credentials(described["ufrag"], described["password"]), now)
+            if heard_late:
+                driver.wake(agent)
+                await selected.wait()
+                assert agent.selected is not None and agent.selected.remote_type == "prflx"
+            for text in described["candidates"]:
+                agent.add_remote_candidate(parse_candidate(text), trio.current_time())
+            agent.end_of_candidates(trio.current_time())
+            driver.wake(agent)
+            connected = await peer.hear()
+            await selected.wait()
+            await port.data_came.wait()
+        finally:
+            await peer.aclose()
+        assert port.data == [b"hello from aioice"]
+        assert connected["controlling"] != agent.controlling
+        assert agent.selected is not None
+        assert agent.selected.path.source == address
+        assert agent.selected.remote_type == "host"
+        nursery.cancel_scope.cancel()
+    return agent
+
+
+@ADDRESSES
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
@@ -103,51 +179,25 @@ class AioicePeer:
 async def test_connects_with_aioice(
     nursery: trio.Nursery, address: str, ours: str, theirs: str
 ) -> None:
-    family = trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET
-    with trio.fail_after(TIMEOUT_S), trio.socket.socket(family, trio.socket.SOCK_DGRAM) as socket:
-        await socket.bind((address, 0))
-        port = SocketPort(socket)
-        driver = IceDriver(port, lambda: [address], os.urandom, EventStream())
-        nursery.start_soon(driver.run)
-        now = trio.current_time()
-        agent = Agent(
-            controlling=ours == "controlling",
-            local=Credentials.generate(os.urandom),
-            random_bytes=os.urandom,
-            now=now,
-        )
-        selected = trio.Event()
+    await _connect(nursery, address, ours, theirs)
 
-        def listen(event: AgentEvent) -> None:
-            if isinstance(event, PairSelected):
-                selected.set()
 
-        driver.register(agent, listen)
-        peer = await AioicePeer.start(address, theirs)
-        try:
-            described = await peer.hear()
-            await peer.tell(
-                {
-                    "ufrag": agent.local.ufrag,
-                    "password": agent.local.password,
-                    "candidates": [format_candidate(c) for c in driver.candidates],
-                }
-            )
-            now = trio.current_time()
-            agent.set_remote(Credentials(described["ufrag"], described["password"]), now)
-            for text in described["candidates"]:
-                agent.add_remote_candidate(parse_candidate(text), now)
-            driver.wake(agent)
-            connected = await peer.hear()
-            await selected.wait()
-            await port.data_came.wait()
-        finally:
-            await peer.aclose()
-        assert port.data == [b"hello from aioice"]
-        assert connected["controlling"] != agent.controlling
-        assert agent.selected is not None
-        assert agent.selected.path.source == address
-        nursery.cancel_scope.cancel()
+@ADDRESSES
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("controlling", "controlled"), ("controlled", "controlling")]
+)
+@pytest.mark.parametrize(("told_late", "heard_late"), [(True, False), (False, True)])
+async def test_trickles_with_aioice(
+    nursery: trio.Nursery, address: str, ours: str, theirs: str, told_late: bool, heard_late: bool
+) -> None:
+    """aioice cannot trickle its own candidates; it takes ours late, and we take its late."""
+    await _connect(nursery, address, ours, theirs, told_late=told_late, heard_late=heard_late)
+
+
+@ADDRESSES
+async def test_is_lite_for_aioice(nursery: trio.Nursery, address: str) -> None:
+    agent = await _connect(nursery, address, "controlled", "controlling", lite=True)
+    assert all(report.checks_sent == 0 for report in agent.pair_reports())
 
 
 def test_aioice_accepts_what_ours_refuses() -> None:
