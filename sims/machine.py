@@ -43,6 +43,10 @@ NO_ANSWER: Final = (OSError, trio.BrokenResourceError, trio.TooSlowError, Remote
 WriteConfig = Callable[[MachineFiles], str]
 
 
+class DaemonEndedError(Exception):
+    """A daemon returned though it was neither stopped nor killed."""
+
+
 class WallClock:
     """The clock on a machine's wall: offset_s wrong at first, and drifting from there."""
 
@@ -331,6 +335,8 @@ class SimulatedMachine:
                     config = load_config(boot.files.config)
                     boot.transport = await nursery.start(run, config, boot.platform, boot.events)
                     boot.ready.set()
+            if not boot.scope.cancel_called:
+                raise DaemonEndedError("the daemon ended, and nobody had asked it to")
         except Exception as error:  # noqa: BLE001 - whatever ends a daemon is what a run looks for
             if self.boot is boot:
                 self._observer.task_died(self.name, error)
