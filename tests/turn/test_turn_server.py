@@ -1,7 +1,6 @@
 """The server step by step: who gets what, for how long, and what nobody gets."""
 
 from ipaddress import ip_network
-from random import Random
 
 import pytest
 
@@ -60,7 +59,7 @@ class Caller:
         self.network = network
         self.source = source
         self._authentication = ClientAuthentication(credentials)
-        self._ids = Random(source.port)
+        self._ids = network.random
         self.transaction_id = bytes(12)
 
     @property
