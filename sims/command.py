@@ -34,11 +34,17 @@ STDOUT: Final = "-"
 
 
 class _InterruptibleGroup(click.Group):
-    """Ctrl-C where nothing is known yet: no traceback, and the exit status of a signal."""
+    """Ctrl-C where nothing is known yet: no traceback, and the exit status of a signal.
+
+    Who is asked to end in another way ends as by Ctrl-C.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
+        from sims.interrupts import ended_as_by_ctrl_c
+
         try:
-            return super().invoke(ctx)
+            with ended_as_by_ctrl_c():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise SystemExit(EXIT_INTERRUPTED) from None
 
@@ -143,6 +149,7 @@ def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | No
 
     Faults, what daemons went through, and what checks found, in the order of time.
     """
+    from sims.scratch import scratch_directory
     from sims.story import tell
     from sims.table import show_result
 
@@ -155,7 +162,7 @@ def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | No
             )
     with ExitStack() as stack:
         if trace_file is None:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="wice-sim-"))
+            directory = stack.enter_context(scratch_directory(Path(tempfile.gettempdir())))
             trace_file = f"{directory}/trace"
         Path(trace_file).touch()
         result = _run(loaded, seed, Path(trace_file))
@@ -321,7 +328,7 @@ def _console(*files: str | None) -> "Console":
 
 def _write_json(file: str | None, result: dict[str, Any]) -> None:
     """The whole of it, whenever Ctrl-C comes."""
-    from sims.processes import undisturbed
+    from sims.interrupts import undisturbed
 
     if file is None:
         return

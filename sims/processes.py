@@ -16,10 +16,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, Generic, NoReturn, TypeVar
+
+from sims.interrupts import undisturbed
+from sims.scratch import shared_scratch
 
 JOB_TIME_MAX_S: Final = 600.0
 """Real seconds; a job that takes longer hangs."""
@@ -89,7 +91,7 @@ def run_in_processes(
     it started: wrap it in ``contextlib.closing``.
     """
     waiting = iter(jobs)
-    with selectors.DefaultSelector() as selector:
+    with shared_scratch(), selectors.DefaultSelector() as selector:
         running: list[_Process[Job, Value]] = []
         try:
             while True:
@@ -232,23 +234,14 @@ def _why(status: int, stderr: str) -> str:
     return f"ended with exit status {code}" + (f": {last_line}" if last_line else "")
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ctrl-C waits until the end of this."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
 def _be_child(work: Callable[[Job], Value], job: Job, result: int, stderr: int) -> NoReturn:
     """The whole life of a job's process; nothing of the parent's may go on in it."""
     status = 1
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A terminal that closes tells all of its processes, too.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -2,8 +2,6 @@
 
 import gc
 import resource
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from sims.pings import Pings
 from sims.result import PairResult, RunResult
 from sims.scenario import Machine, Scenario
 from sims.scenario_check import check_scenario
+from sims.scratch import scratch_directory
 from sims.sockets import SimulatedResolver, SimulatedSocketFactory
 from sims.substitutes import real_cpu_s, real_monotonic_s, substituted
 from sims.trace import Trace
@@ -81,7 +80,7 @@ def run(
     ConfigError for a scenario that makes no sense, WiceError for a trio that is not known.
     """
     check_scenario(scenario)
-    with _scratch_directory() as directory, _open_trace(trace_path) as file:
+    with scratch_directory() as directory, _open_trace(trace_path) as file:
         clock = VirtualClock()
         entropy = Entropy(seed)
         it = Run(scenario, entropy, clock, Trace(file), directory, progress)
@@ -355,17 +354,6 @@ class Run:
     def _machine_that_runs(self) -> SimulatedMachine | None:
         host = current_host.get(None)
         return None if host is None else self._machines.get(host.name)
-
-
-@contextmanager
-def _scratch_directory() -> Iterator[Path]:
-    """For the disks of machines; in memory where the system has that."""
-    memory = Path("/dev/shm")
-    directory = tempfile.mkdtemp(prefix="wice-sim-", dir=memory if memory.is_dir() else None)
-    try:
-        yield Path(directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from sims.grid import Cell, kinds_of, run_grid
+from sims.interrupts import ended_as_by_ctrl_c
 from sims.lab.demo import replies_min
 from sims.lab.display import COLUMNS_MAX, BriefDisplay, PlainDisplay
 from sims.lab.link import Link
@@ -27,6 +28,7 @@ from sims.processes import preload, processors
 from sims.progress_line import ProgressLine
 from sims.result import RunResult
 from sims.scenario import LAN, Machine, Scenario, Site
+from sims.scratch import scratch_directory
 from sims.story import Line, parsed
 from sims.table import CountProgress, progress_text, show_grid, violation_line
 from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
@@ -101,8 +103,8 @@ def run_demo(options: Options, lacking: str) -> int:
     console = Console(stderr=options.as_json)
     say_instead(lacking, console)
     scenario = demo_scenario(options.homes, options.kinds, options.ip, options.link)
-    with tempfile.TemporaryDirectory(prefix="wice-demo-") as directory:
-        trace = Path(directory, "trace")
+    with ended_as_by_ctrl_c(), scratch_directory(Path(tempfile.gettempdir())) as directory:
+        trace = directory / "trace"
         with ProgressLine(sys.stderr) as line:
             result = run(
                 scenario,

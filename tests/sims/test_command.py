@@ -17,6 +17,7 @@ from sims import processes
 from sims.command import sim
 from sims.result import RunResult
 from sims.scenario import Scenario
+from sims.scratch import in_memory
 from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 from wice.errors import ConfigError
 
@@ -342,18 +343,40 @@ def test_a_real_run_connects_two_homes() -> None:
     assert [pair["path"] for pair in report["pairs"]] == ["direct", "direct"]
 
 
-def test_ctrl_c_in_the_middle_of_a_real_run_leaves_what_is_known(tmp_path: Path) -> None:
+def left_by(process: subprocess.Popen[str]) -> list[Path]:
+    return list(in_memory().glob(f"wice-sim-{process.pid}-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_in_the_middle_of_a_real_run_leaves_what_is_known(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     result, trace = tmp_path / "result.json", tmp_path / "trace"
     with wice_sim("run", "community-20", "--json", result, "--trace", trace) as process:
         while not (trace.exists() and "PeerFound" in trace.read_text()):
             assert process.poll() is None, "it ended by itself"
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        assert left_by(process)
+        process.send_signal(number)
         out, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+    assert left_by(process) == []
     report = json.loads(result.read_text())
     assert (report["ok"], report["is_complete"], len(report["pairs"])) == (False, False, 380)
     assert report["packets"] > 0
     assert report["violations"] == []
     assert "community-20, seed 1: interrupted after" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_the_middle_of_a_real_swarm_leaves_no_directory(number: signal.Signals) -> None:
+    with wice_sim("swarm", "community-20", "--seeds", "2", "--jobs", "2") as process:
+        while not any(list(path.glob("*/bootstrap-1.1")) for path in left_by(process)):
+            assert process.poll() is None, "it ended by itself"
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert left_by(process) == []
