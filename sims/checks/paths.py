@@ -1,7 +1,7 @@
 """WireGuard goes where ICE says, and ICE says only what was proved."""
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 from sims.checks.check import Check
 from sims.checks.findings import Findings, pair_name
@@ -12,16 +12,22 @@ from sims.packet import Packet, PacketEvent, Protocol
 from sims.world import World
 from wice.datagram import Endpoint
 from wice.events import Event, PeerTransitioned
+from wice.peer.machine import HANDSHAKE_WITHHELD_S
 from wice.peer.states import Stimulus
 
-PROVED_WITHIN_S: Final = 2.0
+CAME_WITHIN_S: Final = 2.0
 """A path is selected because of a packet that came along it; how long ago at most."""
+
+PROVED_WITHIN_S: Final = 30.0
+"""How long an answer to a check proves the path: as long as consent lasts (RFC 7675). Then a
+nomination by the other side selects it, which is itself the packet that came."""
 
 SWITCHES_WITHIN_S: Final = 5.0
 """How long packets may still go to the endpoint that was selected before."""
 
-ROAMS_BACK_AFTER_S: Final = 180.0
-"""WireGuard may answer to where an authenticated packet came from, for a session's lifetime."""
+SESSION_LIFETIME_S: Final = 180.0
+"""So long WireGuard may answer to where an authenticated packet came from, and may send along a
+path that was lost: it goes on there, as one that comes back beats none. Then it has no keys."""
 
 ROAMED_MAX_S: Final = 40.0
 """How long WireGuard's endpoint may be another than ICE's in a network where nothing happens:
@@ -32,40 +38,74 @@ UNHEARD_MAX_S: Final = 50.0
 to expire, what WireGuard heard last puts that off by 15 s, and a look comes every 5 s."""
 
 HEARD_MAX: Final = 16_384
-"""Endpoints that are remembered of all machines together."""
+"""Endpoints that are remembered of all machines together, and checks that were not answered."""
 
 _WIREGUARD_TYPES: Final = tuple(bytes((kind, 0, 0, 0)) for kind in (1, 2, 3, 4))
+_INITIATION: Final = _WIREGUARD_TYPES[0]
+
+# RFC 8489 section 5: the type of a message, the magic cookie, and the transaction.
+_STUN_COOKIE: Final = bytes((0x21, 0x12, 0xA4, 0x42))
+_COOKIE: Final = slice(4, 8)
+_TRANSACTION: Final = slice(8, 20)
+_BINDING_REQUEST: Final = bytes((0x00, 0x01))
+_BINDING_SUCCESS: Final = bytes((0x01, 0x01))
 
 _Spot = tuple[str, Endpoint]
 """A machine, and an endpoint as it sees it."""
 
 
 class Heard:
-    """When each machine last got a datagram from an endpoint, and one of WireGuard's."""
+    """When each machine last got a datagram from an endpoint, one of WireGuard's, and an answer
+    to a check of its own."""
 
     def __init__(self) -> None:
         self._datagram_at_s: dict[_Spot, float] = {}
         self._wireguard_at_s: dict[_Spot, float] = {}
+        self._proved_at_s: dict[_Spot, float] = {}
+        self._asked: dict[tuple[str, bytes], tuple[Endpoint, Endpoint]] = {}
+        """The path of each check, by the machine that sent it and the transaction."""
+
+    def sent(self, machine: str, packet: Packet) -> None:
+        payload = packet.payload
+        if payload.startswith(_BINDING_REQUEST) and payload[_COOKIE] == _STUN_COOKIE:
+            asked = self._asked
+            asked[machine, payload[_TRANSACTION]] = packet.source, packet.destination
+            if len(asked) > HEARD_MAX:
+                del asked[next(iter(asked))]
 
     def received(self, machine: str, packet: Packet, now_s: float) -> None:
-        spot = (machine, packet.source)
+        spot, payload = (machine, packet.source), packet.payload
         self._datagram_at_s[spot] = now_s
-        if packet.payload.startswith(_WIREGUARD_TYPES):
+        if payload.startswith(_WIREGUARD_TYPES):
             self._wireguard_at_s[spot] = now_s
+        elif payload.startswith(_BINDING_SUCCESS) and payload[_COOKIE] == _STUN_COOKIE:
+            path = self._asked.get((machine, payload[_TRANSACTION]))
+            if path == (packet.destination, packet.source):
+                self._proved_at_s[spot] = now_s
         if len(self._datagram_at_s) > HEARD_MAX:
             self._datagram_at_s = _later_half(self._datagram_at_s)
             self._wireguard_at_s = _later_half(self._wireguard_at_s)
+            self._proved_at_s = _later_half(self._proved_at_s)
 
     def age_s(self, machine: str, source: Endpoint, now_s: float) -> float:
         """Seconds since the last datagram; infinite for none."""
         return now_s - self._datagram_at_s.get((machine, source), -math.inf)
 
-    def wireguard_age_s(self, machine: str, source: Endpoint, now_s: float) -> float:
-        return now_s - self._wireguard_at_s.get((machine, source), -math.inf)
+    def proved_age_s(self, machine: str, source: Endpoint, now_s: float) -> float:
+        """Seconds since a check of the machine's own was answered along the path it had taken."""
+        return now_s - self._proved_at_s.get((machine, source), -math.inf)
+
+    def wireguard_at_s(self, machine: str, source: Endpoint) -> float:
+        """When WireGuard's last datagram came; minus infinity for never."""
+        return self._wireguard_at_s.get((machine, source), -math.inf)
 
 
 class ProvedPaths(Check):
-    """A switch never goes to a dead path: along what a machine selects something just came."""
+    """A switch never goes to a dead path: a check along what a machine selects was answered.
+
+    An answer is a success response with the transaction of a request that it sent there. Whatever
+    else comes from somewhere proves nothing of the way back.
+    """
 
     name = "proved-paths"
 
@@ -79,22 +119,37 @@ class ProvedPaths(Check):
         if selected is None or not isinstance(event, PeerTransitioned):
             return
         now_s = self.world.now_s
-        if self.quiet.has_just_woken(machine, PROVED_WITHIN_S):
+        if self.quiet.has_just_woken(machine, CAME_WITHIN_S):
             # What came before it fell asleep is read when it wakes.
             return
         self.looked()
-        age_s = self._heard.age_s(machine, selected, now_s)
-        if age_s > PROVED_WITHIN_S:
-            when = "nothing ever came" if math.isinf(age_s) else f"the last came {age_s:.1f} s ago"
-            self.violation(
-                pair_name(machine, self._names.of(event.peer)),
-                f"selected the path to {selected}, from where {when}; a path is selected because "
-                "of what came along it",
-            )
+        came_age_s = self._heard.age_s(machine, selected, now_s)
+        proved_age_s = self._heard.proved_age_s(machine, selected, now_s)
+        if came_age_s > CAME_WITHIN_S:
+            why = f"from where {_said_when('packet', came_age_s)}"
+        elif proved_age_s > PROVED_WITHIN_S:
+            why = f"along which {_said_when('answer to a check of its own', proved_age_s)}"
+        else:
+            return
+        self.violation(
+            pair_name(machine, self._names.of(event.peer)),
+            f"selected the path to {selected}, {why}; a path is selected because of what came "
+            "along it, and was proved by an answer",
+        )
+
+
+def _said_when(what: str, age_s: float) -> str:
+    return (
+        f"no {what} ever came" if math.isinf(age_s) else f"the last {what} came {age_s:.1f} s ago"
+    )
 
 
 class Destinations(Check):
-    """Every packet of WireGuard goes to a path that ICE selected, or back where one came from."""
+    """Every packet of WireGuard goes to a path that ICE selected, or back where one came from.
+
+    On a path that was lost it goes on: with data for as long as its keys can last, then with
+    initiations alone, until there is another. Nothing of that outlives the daemon.
+    """
 
     name = "wireguard-destinations"
 
@@ -103,18 +158,29 @@ class Destinations(Check):
         self._heard = heard
         self._names = Names(world)
         self._selected: dict[tuple[str, str], Endpoint] = {}
-        self._allowed_until_s: dict[_Spot, float] = {}
+        self._allowed: dict[_Spot, dict[str, _Allowed]] = {}
+        """By where it leads, and for which peer."""
 
     def on_event(self, machine: str, event: Event) -> None:
-        selected = selected_endpoint(event)
-        if selected is None or not isinstance(event, PeerTransitioned):
+        if not isinstance(event, PeerTransitioned):
             return
-        pair = (machine, self._names.of(event.peer))
-        replaced = self._selected.get(pair)
-        self._selected[pair] = selected
-        if replaced is not None and replaced != selected:
-            self._allowed_until_s[machine, replaced] = self.world.now_s + SWITCHES_WITHIN_S
-        self._allowed_until_s[machine, selected] = math.inf
+        peer, now_s = self._names.of(event.peer), self.world.now_s
+        before = self._selected.get((machine, peer))
+        selected = selected_endpoint(event)
+        if selected is not None:
+            if before not in (None, selected):
+                self._allow(machine, before, peer, _Allowed(now_s, now_s + SWITCHES_WITHIN_S))
+            self._selected[machine, peer] = selected
+            self._allow(machine, selected, peer, _Allowed(now_s, math.inf))
+        elif event.cause == str(Stimulus.PATH_LOST):
+            until_s = now_s + SESSION_LIFETIME_S
+            self._allow(machine, before, peer, _Allowed(now_s, until_s, initiations=True))
+
+    def _allow(
+        self, machine: str, destination: Endpoint | None, peer: str, allowed: "_Allowed"
+    ) -> None:
+        if destination is not None:
+            self._allowed.setdefault((machine, destination), {})[peer] = allowed
 
     def sent(self, machine: str, packet: Packet, now_s: float) -> None:
         """A UDP packet left ``machine``."""
@@ -122,9 +188,13 @@ class Destinations(Check):
             return
         self.looked()
         destination = packet.destination
-        if self._allowed_until_s.get((machine, destination), -math.inf) >= now_s:
-            return
-        if self._heard.wireguard_age_s(machine, destination, now_s) > ROAMS_BACK_AFTER_S:
+        booted_at_s = self.quiet.booted_at_s(machine)
+        for allowed in self._allowed.get((machine, destination), {}).values():
+            is_initiation = allowed.initiations and packet.payload.startswith(_INITIATION)
+            if allowed.since_s >= booted_at_s and (allowed.until_s >= now_s or is_initiation):
+                return
+        answers_since_s = max(now_s - SESSION_LIFETIME_S, booted_at_s)
+        if self._heard.wireguard_at_s(machine, destination) < answers_since_s:
             selected = [
                 f"{endpoint} for {peer}"
                 for (here, peer), endpoint in self._selected.items()
@@ -132,9 +202,18 @@ class Destinations(Check):
             ]
             self.violation(
                 machine,
-                f"WireGuard sent to {destination}, which ICE had not selected and nothing of "
-                f"WireGuard's came from; selected: {', '.join(selected) or 'nothing'}",
+                f"WireGuard sent to {destination}, which ICE has not selected, or not of late, and "
+                f"nothing of WireGuard's came from; selected last: "
+                f"{', '.join(selected) or 'nothing'}",
             )
+
+
+class _Allowed(NamedTuple):
+    """That WireGuard may send somewhere, and without end if only initiations."""
+
+    since_s: float
+    until_s: float
+    initiations: bool = False
 
 
 class Endpoints(Check):
@@ -152,7 +231,7 @@ class Endpoints(Check):
             pair = (view.machine, view.peer)
             quiet_since_s = self.quiet.paths_since_s(*pair)
             endpoint, selected = view.status["endpoint"], view.status["selected"]
-            if quiet_since_s is None or None in (endpoint, selected):
+            if quiet_since_s is None or selected is None:
                 self._differ_since_s.pop(pair, None)
                 continue
             self.looked()
@@ -160,12 +239,14 @@ class Endpoints(Check):
                 self._differ_since_s.pop(pair, None)
                 continue
             since_s = max(self._differ_since_s.setdefault(pair, now_s), quiet_since_s)
-            if now_s - since_s > ROAMED_MAX_S:
+            differ_max_s = HANDSHAKE_WITHHELD_S if endpoint is None else ROAMED_MAX_S
+            if now_s - since_s > differ_max_s:
+                where = "nowhere" if endpoint is None else f"to {endpoint}"
                 self.violation(
                     pair_name(*pair),
-                    f"WireGuard sends to {endpoint} and ICE selected {selected}, for "
+                    f"WireGuard sends {where} and ICE selected {selected}, for "
                     f"{now_s - since_s:.0f} s in a quiet network; they should be one after "
-                    f"{ROAMED_MAX_S:g} s",
+                    f"{differ_max_s:g} s",
                 )
 
 
@@ -227,6 +308,7 @@ class Paths:
         if event.what == "received":
             self._heard.received(event.where, event.packet, self._world.now_s)
         elif event.what == "sent":
+            self._heard.sent(event.where, event.packet)
             self._destinations.sent(event.where, event.packet, self._world.now_s)
 
 

@@ -45,6 +45,7 @@ class Quiet:
         self._sites: dict[str, frozenset[str]] = {}
         self._of_pair: dict[tuple[str, str], list[Span]] = {}
         self._of_signaling: dict[tuple[str, str], list[Span]] = {}
+        self._boots: dict[str, list[float]] = {}
 
     def paths_since_s(self, one: str, other: str) -> float | None:
         """Since when nothing disturbs paths between two machines; None while something does."""
@@ -77,6 +78,20 @@ class Quiet:
             and fault.at_s <= now_s <= fault.ends_at_s + within_s
             for fault in self._world.faults
         )
+
+    def booted_at_s(self, machine: str) -> float:
+        """When the machine's daemon was last started again after a crash or a stop; else 0."""
+        if machine not in self._boots:
+            self._boots[machine] = [
+                fault.ends_at_s
+                for fault in self._world.faults
+                if isinstance(fault, Crash | Stop) and fault.target == machine
+            ]
+        boots = self._boots[machine]
+        if not boots:
+            return 0.0
+        now_s = self._world.now_s
+        return max((at_s for at_s in boots if at_s <= now_s), default=0.0)
 
     def healed_at_s(self) -> float:
         """When the last fault was over that ever is, and the last machine was there."""

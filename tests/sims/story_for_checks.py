@@ -13,12 +13,14 @@ from sims.scenario import Expectation, Machine, Scenario, Site
 from sims.world import Load
 from wice.datagram import Endpoint
 from wice.events import EnvelopeDelivered, PeerTransitioned
-from wice.keys import PrivateKey
+from wice.keys import PrivateKey, PublicKey
 
 LAPTOP, NAS = "laptop", "nas"
 ADDRESSES = {LAPTOP: "10.77.0.1", NAS: "10.77.0.2"}
 TO_NAS = Endpoint("198.51.100.7", 51820)
 ELSEWHERE = Endpoint("203.0.113.9", 40000)
+INITIATION = bytes((1, 0, 0, 0)) + bytes(144)
+STRANGER = PrivateKey(bytes([60]) * 31 + b"\x01").public_key()
 KEEPALIVE = bytes((4, 0, 0, 0)) + bytes(28)
 LOOK_EVERY_S = 5.0
 
@@ -63,6 +65,7 @@ class Story:
         self.load = Load(tasks=50, sockets=5, tcp_connections=2, queued_bytes=0)
         self.peers: dict[str, dict[str, Any]] = {name: self._peer(name) for name in ADDRESSES}
         self.counters: dict[str, int] = {}
+        self._checks_sent = 0
         self.checks = Checks(self)
 
     # World
@@ -82,14 +85,21 @@ class Story:
     # What happens
 
     def transition(
-        self, old: str, new: str, cause: str, detail: str = "", *, machine: str = LAPTOP
+        self,
+        old: str,
+        new: str,
+        cause: str,
+        detail: str = "",
+        *,
+        machine: str = LAPTOP,
+        peer: PublicKey | None = None,
     ) -> None:
         self.checks.on_event(
             machine,
             PeerTransitioned(
                 at_s=STARTS_AT_S + self.now_s,
                 interface="wg0",
-                peer=self.private_keys[other_than(machine)].public_key(),
+                peer=peer or self.private_keys[other_than(machine)].public_key(),
                 old=old,
                 new=new,
                 cause=cause,
@@ -109,6 +119,13 @@ class Story:
     def received(self, source: Endpoint, payload: bytes = b"a check") -> None:
         packet = Packet(Protocol.UDP, source, Endpoint("192.168.1.2", 51820), payload)
         self.checks.on_packet(PacketEvent(STARTS_AT_S + self.now_s, "received", LAPTOP, packet))
+
+    def proved(self, remote: Endpoint = TO_NAS, *, answered_from: Endpoint | None = None) -> None:
+        """A check of the laptop's goes to ``remote`` and is answered, from there or elsewhere."""
+        self._checks_sent += 1
+        transaction = b"\x21\x12\xa4\x42" + self._checks_sent.to_bytes(12, "big")
+        self.sent(b"\x00\x01\x00\x00" + transaction, remote)
+        self.received(answered_from or remote, b"\x01\x01\x00\x00" + transaction)
 
     def reply(self, number: int = 0) -> None:
         """Both sides' pings are answered."""

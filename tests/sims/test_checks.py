@@ -6,15 +6,22 @@ import pytest
 
 from sims.checks.acknowledgements import ANSWERED_WITHIN_S, REPETITION_SPACING_S
 from sims.checks.findings import VIOLATIONS_OF_SUBJECT_MAX
-from sims.checks.paths import ROAMED_MAX_S, SWITCHES_WITHIN_S
+from sims.checks.paths import (
+    PROVED_WITHIN_S,
+    ROAMED_MAX_S,
+    SESSION_LIFETIME_S,
+    SWITCHES_WITHIN_S,
+)
 from sims.faults import Crash, ReplayEnvelopes, ReplayPackets, Sleep
 from sims.world import PING_MARKER, Load
 from tests.sims.story_for_checks import (
     ADDRESSES,
     ELSEWHERE,
+    INITIATION,
     KEEPALIVE,
     LAPTOP,
     NAS,
+    STRANGER,
     TO_NAS,
     Story,
 )
@@ -24,7 +31,7 @@ from wice.datagram import Endpoint
 def connect(story: Story) -> None:
     story.transition("seeking", "described", "description received")
     story.transition("described", "checking", "checks started")
-    story.received(TO_NAS)
+    story.proved(TO_NAS)
     story.transition("checking", "selected", "path selected", str(TO_NAS))
     story.sent(KEEPALIVE)
     story.transition("selected", "connected", "handshake completed")
@@ -122,29 +129,63 @@ def test_a_daemon_that_was_started_again_knows_nobody() -> None:
 # Paths
 
 
+def select(story: Story, selected: Endpoint) -> None:
+    story.transition("connected", "connected", "path selected", str(selected))
+
+
 def test_a_path_from_where_nothing_came_is_told() -> None:
     story = Story()
     connect(story)
     story.now_s = 30
-    story.transition("connected", "connected", "path selected", str(ELSEWHERE))
+    select(story, ELSEWHERE)
     assert story.found("proved-paths") == [
-        f"laptop to nas: selected the path to {ELSEWHERE}, from where nothing ever came; a path is "
-        "selected because of what came along it"
+        f"laptop to nas: selected the path to {ELSEWHERE}, from where no packet ever came; a path "
+        "is selected because of what came along it, and was proved by an answer"
     ]
 
 
-def test_a_path_that_died_long_ago_is_told() -> None:
+def test_a_path_from_where_nothing_came_for_long_is_told() -> None:
     story = Story()
     connect(story)
     story.now_s = 20
-    story.transition("connected", "connected", "path selected", str(TO_NAS))
-    (found,) = story.found("proved-paths")
-    assert "from where the last came 20.0 s ago" in found
+    select(story, TO_NAS)
+    assert "from where the last packet came 20.0 s ago" in story.found("proved-paths")[0]
+
+
+@pytest.mark.parametrize("payload", [KEEPALIVE, b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)])
+def test_what_comes_proves_nothing_of_the_way_back(payload: bytes) -> None:
+    story = Story()
+    connect(story)
+    story.received(ELSEWHERE, payload)
+    select(story, ELSEWHERE)
+    said = "along which no answer to a check of its own ever came"
+    assert said in story.found("proved-paths")[0]
+
+
+def test_an_answer_proves_the_path_that_was_asked_and_no_other() -> None:
+    story = Story()
+    connect(story)
+    story.proved(TO_NAS, answered_from=ELSEWHERE)
+    select(story, ELSEWHERE)
+    assert len(story.found("proved-paths")) == 1
+    story.proved(ELSEWHERE)
+    select(story, ELSEWHERE)
+    assert len(story.found("proved-paths")) == 1
+
+
+def test_a_proof_lasts_as_long_as_consent() -> None:
+    story = Story()
+    connect(story)
+    for now_s, found in ((PROVED_WITHIN_S, 0), (PROVED_WITHIN_S + 1, 1)):
+        story.now_s = now_s
+        story.received(TO_NAS)
+        select(story, TO_NAS)
+        assert len(story.found("proved-paths")) == found
 
 
 def test_who_wakes_reads_what_came_before() -> None:
     story = Story(faults=[Sleep(at_s=1, for_s=60, target=LAPTOP)])
-    story.received(TO_NAS)
+    story.proved(TO_NAS)
     story.now_s = 61
     story.transition("checking", "selected", "path selected", str(TO_NAS))
     assert story.found("proved-paths") == []
@@ -155,8 +196,8 @@ def test_wireguard_may_not_send_where_ice_never_said() -> None:
     connect(story)
     story.sent(KEEPALIVE, ELSEWHERE)
     assert story.found("wireguard-destinations") == [
-        f"laptop: WireGuard sent to {ELSEWHERE}, which ICE had not selected and nothing of "
-        f"WireGuard's came from; selected: {TO_NAS} for nas"
+        f"laptop: WireGuard sent to {ELSEWHERE}, which ICE has not selected, or not of late, and "
+        f"nothing of WireGuard's came from; selected last: {TO_NAS} for nas"
     ]
 
 
@@ -172,8 +213,8 @@ def test_wireguard_may_answer_where_wireguard_came_from() -> None:
 def test_wireguard_leaves_the_path_that_was_replaced() -> None:
     story = Story()
     connect(story)
-    story.received(ELSEWHERE)
-    story.transition("connected", "connected", "path selected", str(ELSEWHERE))
+    story.proved(ELSEWHERE)
+    select(story, ELSEWHERE)
     story.sent(KEEPALIVE, TO_NAS)
     assert story.found("wireguard-destinations") == []
     story.now_s += SWITCHES_WITHIN_S + 1
@@ -181,6 +222,63 @@ def test_wireguard_leaves_the_path_that_was_replaced() -> None:
     assert story.found("wireguard-destinations") == []
     story.sent(KEEPALIVE, TO_NAS)
     assert len(story.found("wireguard-destinations")) == 1
+
+
+def test_wireguard_goes_on_along_a_lost_path_while_it_has_keys_and_then_only_asks() -> None:
+    story = Story()
+    connect(story)
+    story.transition("connected", "checking", "path lost", str(TO_NAS))
+    story.now_s = SESSION_LIFETIME_S
+    story.sent(KEEPALIVE)
+    story.now_s += 1
+    story.sent(INITIATION)
+    assert story.found("wireguard-destinations") == []
+    story.sent(KEEPALIVE)
+    assert len(story.found("wireguard-destinations")) == 1
+
+
+def test_the_path_of_another_peer_is_none_of_wireguards() -> None:
+    story = Story()
+    connect(story)
+    story.transition(
+        "seeking", "selected", "path selected", str(TO_NAS), machine=LAPTOP, peer=STRANGER
+    )
+    story.proved(ELSEWHERE)
+    select(story, ELSEWHERE)
+    story.now_s = SWITCHES_WITHIN_S + 1
+    story.sent(KEEPALIVE, TO_NAS)
+    assert story.found("wireguard-destinations") == []
+    story.transition(
+        "selected", "checking", "path lost", str(TO_NAS), machine=LAPTOP, peer=STRANGER
+    )
+    story.now_s += SESSION_LIFETIME_S + 1
+    story.sent(KEEPALIVE, TO_NAS)
+    assert len(story.found("wireguard-destinations")) == 1
+
+
+def test_a_daemon_that_was_started_again_has_no_path() -> None:
+    story = Story(faults=[Crash(at_s=20, for_s=5, target=LAPTOP)])
+    connect(story)
+    story.received(ELSEWHERE, KEEPALIVE)
+    story.now_s = 24
+    story.sent(KEEPALIVE)
+    assert story.found("wireguard-destinations") == []
+    story.now_s = 26
+    story.sent(KEEPALIVE)
+    story.sent(KEEPALIVE, ELSEWHERE)
+    assert len(story.found("wireguard-destinations")) == 2
+
+
+def test_wireguard_that_is_never_told_the_selected_path_is_told() -> None:
+    story = Story()
+    story.peers[LAPTOP]["endpoint"] = None
+    story.look()
+    assert story.found("endpoint-is-selected") == []
+    story.wait(5)
+    assert story.found("endpoint-is-selected") == [
+        f"laptop to nas: WireGuard sends nowhere and ICE selected {TO_NAS}, for 5 s in a quiet "
+        "network; they should be one after 2 s"
+    ]
 
 
 def test_wireguard_that_stays_elsewhere_than_ice_is_told() -> None:

@@ -8,7 +8,7 @@ from tests.sims.story_for_checks import LAPTOP, NAS, TO_NAS, Story, a_line
 
 
 def select(story: Story) -> None:
-    story.received(TO_NAS)
+    story.proved(TO_NAS)
     for machine in (LAPTOP, NAS):
         story.transition("connected", "connected", "path selected", str(TO_NAS), machine=machine)
 
