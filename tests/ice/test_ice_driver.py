@@ -12,11 +12,13 @@ from wice.events import Dropped, EventStream
 from wice.ice import (
     Agent,
     AgentEvent,
+    CandidatePolicy,
     Credentials,
     IceDriver,
     PairSelected,
     format_candidate,
     parse_candidate,
+    relayed_candidate,
 )
 from wice.stun import (
     Attribute,
@@ -337,3 +339,45 @@ async def test_a_listener_that_wakes_its_agent_hears_each_event_after_the_last(
     assert steps == ["in", "out"] * (len(steps) // 2)
     for side in sides:
         side.port.sender.close()
+
+
+async def test_relayed_candidates_reach_agents_and_paths_name_the_allocation(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """The port is told by ``source`` to use the allocation, and says so by ``destination``."""
+    wire = Wire(nursery)
+    a, b = Side(wire, "192.0.2.1"), Side(wire, "192.0.2.2")
+    relayed = Endpoint("203.0.113.9", 49_152)
+    sent: list[Path] = []
+    a.port.send = lambda _, path: sent.append(path)  # type: ignore[method-assign]
+    a.driver.set_relayed_candidates([relayed_candidate(relayed, relayed, SERVER, 65_535)])
+    assert ("relay", relayed.host) in a.types()
+    agent = _agent(True)
+    a.driver.register(agent, lambda _: None)
+    _meet(a.driver, agent, _agent(False), b.driver)
+    nursery.start_soon(a.driver.run)
+    await trio.sleep(0.1)
+    remote = Endpoint("192.0.2.2", 51_820)
+    assert Path(remote, str(relayed)) in sent
+    assert Path(remote, "192.0.2.1") in sent
+    a.driver.set_relayed_candidates([])
+    assert {pair.path.source for pair in agent.pairs()} == {"192.0.2.1"}
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_is_told_is_not_all_that_is_used(nursery: trio.Nursery) -> None:
+    wire = Wire(nursery)
+    port = Port(wire, "192.168.1.2")
+    addresses = ["192.168.1.2", "2001:db8::2"]
+    driver = IceDriver(
+        port, lambda: addresses, _random(), EventStream(), policy=CandidatePolicy.PUBLIC
+    )
+    assert [c.host for c in driver.candidates] == ["2001:db8::2", "192.168.1.2"]
+    assert [c.host for c in driver.told_candidates] == ["2001:db8::2"]
+    agent = _agent(True)
+    driver.register(agent, lambda _: None)
+    agent.set_remote(_agent(False).local, trio.current_time())
+    for host in ("192.168.1.9", "198.51.100.9"):
+        candidate = parse_candidate(f"1 1 udp 9 {host} 9 typ host")
+        agent.add_remote_candidate(candidate, trio.current_time())
+    assert [pair.path.remote.host for pair in agent.pairs()] == ["198.51.100.9"]

@@ -234,7 +234,7 @@ class CheckList:
 
     def _freeze(self, formed: list[Pair]) -> None:
         """Let the best new pair of each foundation wait, unless one is on its way already; a
-        foundation that works freezes nothing (RFC 8445 section 6.1.2.6, RFC 8838 section 12).
+        foundation that works freezes nothing (RFC 8445 section 6.1.2.6, RFC 8838).
         """
         if not formed:
             return

@@ -45,7 +45,7 @@ class EarlyChecks:
 
 class EarlyCandidates:
     """Keeps the candidates of the generation that was trickled before its credentials came
-    (RFC 8838 section 8). One generation: the newest.
+    (RFC 8838). One generation: the newest.
     """
 
     def __init__(self) -> None:
