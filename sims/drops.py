@@ -21,6 +21,7 @@ class Drop(StrEnum):
     UNMAPPED = "no mapping of the NAT"
     FILTERED = "filtered by the NAT"
     NO_HAIRPIN = "the NAT does not hairpin"
+    RESET = "a connection that it does not know, which it resets"
     NAT_FULL = "the NAT has no room for another mapping"
 
     NO_FLOW = "unasked for, says the firewall"

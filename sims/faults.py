@@ -73,7 +73,8 @@ class AddressChange(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatReboot(Fault):
-    """The NATs of site ``target`` forget all mappings; the public address stays."""
+    """The NATs of site ``target`` forget all mappings; the public address stays, the ports may
+    not."""
 
     target: str
 

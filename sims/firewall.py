@@ -2,15 +2,18 @@
 
 from typing import Final
 
-from sims.connections import TcpConnection, may_begin
+from sims.connections import (
+    MidStream,
+    TcpConnection,
+    UdpFlow,
+    follow,
+)
 from sims.drops import Drop
 from sims.expiry import has_room
-from sims.nat import Firewall
+from sims.nat import UDP_REPLIED_S, UDP_UNREPLIED_S, Firewall
 from sims.packet import Packet, Protocol
 from wice.datagram import Endpoint
 
-UDP_FLOW_S: Final = 300.0
-"""How long answers may come after the last packet out (RFC 6092 REC-14 recommends 5 minutes)."""
 FLOWS_MAX: Final = 16_384
 """Of each protocol."""
 HTTPS_PORT: Final = 443
@@ -22,11 +25,12 @@ _Flow = tuple[Endpoint, Endpoint]
 class PacketFilter:
     """A ``Firewall`` at work. Packets are seen as they are inside of it."""
 
-    def __init__(self, firewall: Firewall) -> None:
+    def __init__(self, firewall: Firewall, mid_stream: MidStream = MidStream.TAKEN_UP) -> None:
         self._is_stateful = firewall is not Firewall.NONE
         self._blocks_udp = firewall in (Firewall.UDP_BLOCKED, Firewall.TCP_443_ONLY)
         self._is_https_only = firewall is Firewall.TCP_443_ONLY
-        self._udp_flows: dict[_Flow, float] = {}
+        self._mid_stream = mid_stream
+        self._udp_flows: dict[_Flow, UdpFlow] = {}
         self._tcp_flows: dict[_Flow, TcpConnection] = {}
 
     def forget(self) -> None:
@@ -58,8 +62,12 @@ class PacketFilter:
                 return Drop.FORBIDDEN
             if not self._is_stateful or is_translated:
                 return None
-            expires_at_s = self._udp_flows.get((packet.destination, packet.source), 0.0)
-            return None if expires_at_s > now_s else Drop.NO_FLOW
+            flow = self._udp_flows.get((packet.destination, packet.source))
+            if flow is None or flow.expires_at_s <= now_s:
+                return Drop.NO_FLOW
+            if not flow.is_replied:
+                flow.replied(UDP_UNREPLIED_S, UDP_REPLIED_S)
+            return None
         if not self._is_stateful or is_translated:
             return None
         assert packet.tcp is not None
@@ -69,23 +77,26 @@ class PacketFilter:
         connection.note(packet.tcp.flags, is_outbound=False, now_s=now_s)
         return None
 
-    def _note_udp(self, flow: _Flow, now_s: float) -> Drop | None:
-        flows = self._udp_flows
-        if flow not in flows and not has_room(flows, FLOWS_MAX, float, now_s):
-            return Drop.FIREWALL_FULL
-        flows[flow] = now_s + UDP_FLOW_S
+    def _note_udp(self, key: _Flow, now_s: float) -> Drop | None:
+        flow = self._udp_flows.get(key)
+        if flow is None:
+            if not has_room(self._udp_flows, FLOWS_MAX, UdpFlow.expiry_s, now_s):
+                return Drop.FIREWALL_FULL
+            flow = self._udp_flows[key] = UdpFlow()
+        flow.sent(now_s, UDP_UNREPLIED_S, UDP_REPLIED_S)
         return None
 
     def _note_tcp(self, packet: Packet, now_s: float) -> Drop | None:
         assert packet.tcp is not None
-        flow, flags = (packet.source, packet.destination), packet.tcp.flags
-        flows = self._tcp_flows
-        connection = flows.get(flow)
-        if connection is None or connection.expires_at_s <= now_s:
-            if not may_begin(flags):
-                return Drop.NO_FLOW
-            if not has_room(flows, FLOWS_MAX, TcpConnection.expiry_s, now_s):
-                return Drop.FIREWALL_FULL
-            connection = flows[flow] = TcpConnection()
-        connection.note(flags, is_outbound=True, now_s=now_s)
-        return None
+        followed = follow(
+            self._tcp_flows,
+            (packet.source, packet.destination),
+            packet.tcp.flags,
+            is_outbound=True,
+            mid_stream=self._mid_stream,
+            now_s=now_s,
+            size_max=FLOWS_MAX,
+            unknown=Drop.NO_FLOW,
+            full=Drop.FIREWALL_FULL,
+        )
+        return followed if isinstance(followed, Drop) else None

@@ -8,7 +8,16 @@ import msgspec
 
 from sims.link import BurstLoss, LineModel, LinkModel
 from sims.mistake import Mistake
-from sims.nat import NAT_KINDS, Filtering, Firewall, Mapping, NatModel, PortAssignment
+from sims.nat import (
+    NAT_KINDS,
+    UDP_REPLIED_S,
+    UDP_UNREPLIED_S,
+    Filtering,
+    Firewall,
+    Mapping,
+    NatModel,
+    PortAssignment,
+)
 from sims.presets import LINE_PRESETS
 from wice.section import Place, StructT, convert_section, suggest
 
@@ -47,7 +56,8 @@ class _NatSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     mapping: str = Mapping.ENDPOINT_INDEPENDENT.value
     filtering: str = Filtering.ADDRESS_AND_PORT_DEPENDENT.value
     ports: str = PortAssignment.PRESERVING.value
-    lifetime_s: float = 300.0
+    lifetime_s: float = UDP_REPLIED_S
+    lifetime_unreplied_s: float = UDP_UNREPLIED_S
     hairpins: bool = False
     one_to_one: bool = False
 
@@ -193,6 +203,7 @@ def _read_nat(table: dict[str, Any], origin: Place) -> NatModel:
         filtering=choose(section.filtering, filterings, (*origin, "filtering"), "filterings"),
         ports=choose(section.ports, assignments, (*origin, "ports"), "port assignments"),
         lifetime_s=section.lifetime_s,
+        lifetime_unreplied_s=section.lifetime_unreplied_s,
         hairpins=section.hairpins,
         is_one_to_one=section.one_to_one,
     )

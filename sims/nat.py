@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+UDP_UNREPLIED_S: Final = 30.0
+"""How long a UDP flow is kept that nothing answered: Linux's nf_conntrack_udp_timeout."""
+UDP_REPLIED_S: Final = 120.0
+"""And one that something did: nf_conntrack_udp_timeout_stream, and the least of RFC 4787 REQ-5 and
+RFC 6092 REC-14."""
+
 
 class Mapping(StrEnum):
     """When two destinations see one socket at the same public port (RFC 4787 section 4.1)."""
@@ -33,7 +39,8 @@ class PortAssignment(StrEnum):
 class NatModel:
     """One NAT.
 
-    lifetime_s: of a UDP mapping that nothing left through (section 4.3, REQ-5).
+    lifetime_s: of a UDP mapping that nothing left through (section 4.3, REQ-5), once an answer has
+    come; lifetime_unreplied_s: until then, if that is shorter. Linux and most routers have both.
     hairpins: turns packets from inside to a mapped public port round (section 6).
     is_one_to_one: the one machine inside has the public address to itself, port for port, and
     nothing is filtered.
@@ -42,7 +49,8 @@ class NatModel:
     mapping: Mapping = Mapping.ENDPOINT_INDEPENDENT
     filtering: Filtering = Filtering.ADDRESS_AND_PORT_DEPENDENT
     ports: PortAssignment = PortAssignment.PRESERVING
-    lifetime_s: float = 300.0
+    lifetime_s: float = UDP_REPLIED_S
+    lifetime_unreplied_s: float = UDP_UNREPLIED_S
     hairpins: bool = False
     is_one_to_one: bool = False
 

@@ -228,8 +228,8 @@ class Network:
                 attachment.on_change()
 
     def reboot_nat(self, site: str) -> None:
-        """Its NATs and its firewall forget everything; the addresses stay."""
-        self._lans[site].router.forget()
+        """Its NATs and its firewall forget everything; the addresses stay, the ports may not."""
+        self._lans[site].router.reboot()
 
     def block(self, sources: Collection[str], destinations: Collection[str]) -> Block:
         """Let nothing pass from machines at ``sources`` to machines at ``destinations``.

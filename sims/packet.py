@@ -6,8 +6,6 @@ from typing import Final, NamedTuple, Self
 
 from wice.datagram import Endpoint
 
-TTL: Final = 64
-
 _UDP_HEADERS_SIZE_BYTES: Final = (20 + 8, 40 + 8)
 _TCP_HEADERS_SIZE_BYTES: Final = (20 + 20, 40 + 20)
 """With IPv4, with IPv6."""
@@ -55,7 +53,6 @@ class Packet:
     destination: Endpoint
     payload: bytes
     tcp: TcpHeader | None = None
-    ttl: int = TTL
 
     @property
     def version(self) -> int:

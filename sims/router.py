@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import IPv4Interface
 from random import Random
+from typing import Final
 
 from sims.addresses import AddressPlan, AddressPool
+from sims.connections import MidStream
 from sims.drops import Drop
 from sims.entropy import Entropy
 from sims.firewall import PacketFilter
@@ -13,9 +15,13 @@ from sims.internet import Internet, Taker
 from sims.line import Line
 from sims.link import LineModel
 from sims.nat import Firewall
-from sims.packet import Packet
+from sims.packet import Packet, Protocol, TcpFlags, TcpHeader
 from sims.scenario import Site
 from sims.translation import MappingEntry, Nat
+
+MID_STREAM: Final = tuple(MidStream)
+KEEPS_PORTS_SHARE: Final = 0.5
+"""Of the reboots after which a NAT that keeps ports has those of the sockets that it knew free."""
 
 
 class Router:
@@ -43,7 +49,12 @@ class Router:
         self._internet = internet
         self._plan = plan
         self._entropy = entropy
-        self._filter = None if site.firewall is Firewall.NONE else PacketFilter(site.firewall)
+        self._mid_stream = entropy.random("router", site.name).choice(MID_STREAM)
+        self._filter = (
+            None
+            if site.firewall is Firewall.NONE
+            else PacketFilter(site.firewall, self._mid_stream)
+        )
         self._neighbours: dict[str, Taker] = {}
         self._has_sites_behind = False
         self._own_pool: AddressPool | None = None
@@ -75,7 +86,7 @@ class Router:
         if self._filter is not None:
             refusal = self._filter.outbound(packet, now_s, is_translated=is_translated)
             if refusal is not None:
-                self._internet.drop(self.name, packet, refusal)
+                self._refuse(packet, refusal, 0)
                 return
         if is_translated:
             for level, nat in enumerate(self.nats):
@@ -83,13 +94,24 @@ class Router:
                 translate = nat.hairpin if is_turned else nat.outbound
                 outcome = translate(packet, now_s)
                 if isinstance(outcome, Drop):
-                    self._internet.drop(self.name, packet, outcome)
+                    self._refuse(packet, outcome, level)
                     return
                 packet = outcome
                 if is_turned:
                     self._translate_in(level, packet, origin)
                     return
         self._internet.through(self._up, self.name, packet, origin, self._rise)
+
+    def _refuse(self, packet: Packet, reason: Drop, level: int) -> None:
+        """Drop what got out through ``level`` NATs; who sent it is told if that is the way here."""
+        self._internet.drop(self.name, packet, reason)
+        if reason is not Drop.RESET:
+            return
+        assert packet.tcp is not None
+        # What who sent it expects next, or it would be taken for forged (RFC 5961 section 3.2).
+        header = TcpHeader(TcpFlags.RST, packet.tcp.acknowledgement, 0, 0)
+        reset = Packet(Protocol.TCP, packet.destination, packet.source, b"", header)
+        self._translate_in(level, reset, self.name)
 
     def _rise(self, packet: Packet, origin: str) -> None:
         """At the upper end of the line."""
@@ -169,8 +191,18 @@ class Router:
             fits.append(self._above.mtu_bytes)
         return min(fits)
 
+    def reboot(self) -> None:
+        """Lose all mappings and flows; NATs give the same ports again, or others, by the seed."""
+        for level, nat in enumerate(self.nats):
+            # By time, so that another reboot more or less changes nothing here.
+            node = f"{self.name}/{level}/{self._internet.clock.now_s:.6f}"
+            share = self._entropy.random("reboot", node).random()
+            nat.reboot(keeps_ports=share < KEEPS_PORTS_SHARE)
+        if self._filter is not None:
+            self._filter.forget()
+
     def forget(self) -> None:
-        """Lose all mappings and flows, as in a reboot."""
+        """Lose all mappings and flows."""
         for nat in self.nats:
             nat.forget()
         if self._filter is not None:
@@ -241,7 +273,7 @@ class Router:
             pool = self._pool_above if is_outermost else self._plan.carrier()
             outside = pool.take()
             random = _once(partial(self._entropy.random, "nat", f"{self.name}/{level}"))
-            nat = Nat(model, str(outside.ip), random)
+            nat = Nat(model, str(outside.ip), random, self._mid_stream)
             if level > 0:
                 nat.only_host = self.nats[-1].address
             self.nats.append(nat)

@@ -130,7 +130,8 @@ def _check_site(scenario: Scenario, site: Site, by_name: Mapping[str, Site]) -> 
             (*place, "nats"), f"{len(site.nats)} are too many", f"use at most {NATS_EACH_MAX}"
         )
     for index, nat in enumerate(site.nats):
-        check_positive(nat.lifetime_s, (*place, "nats", index, "lifetime_s"))
+        for name in ("lifetime_s", "lifetime_unreplied_s"):
+            check_positive(getattr(nat, name), (*place, "nats", index, name))
         if not nat.is_one_to_one:
             continue
         inside = [other.name for other in scenario.sites if other.behind == site.name]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from sims.connections import TcpConnection, may_begin
+from sims.connections import MidStream, TcpConnection, UdpFlow, follow, why_not_begin
 from sims.drops import Drop
 from sims.expiry import has_room
 from sims.nat import Filtering, Mapping, NatModel, PortAssignment
@@ -38,17 +38,18 @@ class MappingEntry:
     contacts: tuple[Endpoint | str, ...]
 
 
-class _Mapping:
-    """contacts: until when remote addresses or sockets may send, as the filtering needs it."""
+class _Mapping(UdpFlow):
+    """As a flow, that to everybody. contacts: those to remote addresses or sockets, where the
+    filtering tells them apart."""
 
-    __slots__ = ("connections", "contacts", "expires_at_s", "inside", "key", "outside")
+    __slots__ = ("connections", "contacts", "inside", "key", "outside")
 
     def __init__(self, key: _Key, inside: Endpoint, outside: Endpoint) -> None:
+        super().__init__()
         self.key = key
         self.inside = inside
         self.outside = outside
-        self.expires_at_s = 0.0
-        self.contacts: dict[Endpoint | str, float] = {}
+        self.contacts: dict[Endpoint | str, UdpFlow] = {}
         self.connections: dict[Endpoint, TcpConnection] = {}
 
 
@@ -60,6 +61,8 @@ class _Table:
         self._random = random
         self._last_port: int | None = None
         self._full_until_s = 0.0
+        self._moved: frozenset[Endpoint] = frozenset()
+        """Sockets inside whose ports are not kept."""
         self.by_key: dict[_Key, _Mapping] = {}
         self.by_port: dict[int, _Mapping] = {}
 
@@ -78,7 +81,7 @@ class _Table:
             self._remove(stale)
         if len(self.by_key) >= MAPPINGS_MAX and not self._has_made_room(now_s):
             return None
-        port = self._free_port(inside.port, now_s)
+        port = self._free_port(inside, now_s)
         mapping = _Mapping(key, inside, Endpoint(host, port))
         self.by_key[key] = self.by_port[port] = mapping
         return mapping
@@ -87,6 +90,15 @@ class _Table:
         self.by_key.clear()
         self.by_port.clear()
         self._full_until_s = 0.0
+
+    def reboot(self, *, keeps_ports: bool) -> None:
+        self._moved = (
+            frozenset()
+            if keeps_ports
+            else frozenset(mapping.inside for mapping in self.by_key.values())
+        )
+        self._last_port = None
+        self.clear()
 
     def _remove(self, mapping: _Mapping) -> None:
         del self.by_key[mapping.key]
@@ -102,9 +114,10 @@ class _Table:
         self._full_until_s = min(mapping.expires_at_s for mapping in self.by_key.values())
         return False
 
-    def _free_port(self, inside_port: int, now_s: float) -> int:
-        if self._ports is PortAssignment.PRESERVING and self._frees(inside_port, now_s):
-            return inside_port
+    def _free_port(self, inside: Endpoint, now_s: float) -> int:
+        keeps = self._ports is PortAssignment.PRESERVING and inside not in self._moved
+        if keeps and self._frees(inside.port, now_s):
+            return inside.port
         if self._ports is PortAssignment.CONTIGUOUS:
             candidates = self._next_ports()
         else:
@@ -142,7 +155,13 @@ class Nat:
     his port.
     """
 
-    def __init__(self, model: NatModel, address: str, random: Callable[[], Random]) -> None:
+    def __init__(
+        self,
+        model: NatModel,
+        address: str,
+        random: Callable[[], Random],
+        mid_stream: MidStream = MidStream.TAKEN_UP,
+    ) -> None:
         """address: its own, outside. random: gives its generator, when a port is drawn."""
         self.model = model
         self.address = address
@@ -150,14 +169,24 @@ class Nat:
         """Of a 1:1 NAT: the address inside that has the one outside to itself."""
         self._mapping = model.mapping
         self._filtering = model.filtering
-        self._lifetime_s = model.lifetime_s
+        self._lifetimes_s = (min(model.lifetime_unreplied_s, model.lifetime_s), model.lifetime_s)
+        self._mid_stream = mid_stream
         self._udp = _Table(model.ports, random)
         self._tcp = _Table(model.ports, random)
 
     def forget(self) -> None:
-        """Lose all mappings, as in a reboot."""
+        """Lose all mappings."""
         self._udp.clear()
         self._tcp.clear()
+
+    def reboot(self, *, keeps_ports: bool) -> None:
+        """Lose all mappings, and begin at other ports.
+
+        keeps_ports: a NAT that keeps the ports inside goes on to do so for sockets that it knew;
+        others may have been faster to take them.
+        """
+        self._udp.reboot(keeps_ports=keeps_ports)
+        self._tcp.reboot(keeps_ports=keeps_ports)
 
     def entries(self, level: int, now_s: float) -> Iterator[MappingEntry]:
         """What is mapped, in the order of its making."""
@@ -190,13 +219,19 @@ class Nat:
             mapping = table.add(key, source, self.address, now_s)
             if mapping is None:
                 return Drop.NAT_FULL
-        expires_at_s = mapping.expires_at_s = now_s + self._lifetime_s
+        flow: UdpFlow = mapping
         if self._filtering is not Filtering.ENDPOINT_INDEPENDENT:
-            contact = self._contact(destination)
             contacts = mapping.contacts
-            if contact not in contacts and not has_room(contacts, CONTACTS_MAX, float, now_s):
-                return Drop.NAT_FULL
-            contacts[contact] = expires_at_s
+            contact = self._contact(destination)
+            known = contacts.get(contact)
+            if known is None:
+                if not has_room(contacts, CONTACTS_MAX, UdpFlow.expiry_s, now_s):
+                    return Drop.NAT_FULL
+                known = contacts[contact] = UdpFlow()
+            flow = known
+        expires_at_s = flow.sent(now_s, *self._lifetimes_s)
+        if expires_at_s > mapping.expires_at_s:
+            mapping.expires_at_s = expires_at_s
         return _rewritten(packet, mapping.outside, destination)
 
     def inbound(self, packet: Packet, now_s: float) -> Packet | Drop:
@@ -212,11 +247,16 @@ class Nat:
         mapping = self._udp.find_port(destination.port, now_s)
         if mapping is None:
             return Drop.UNMAPPED
-        if (
-            self._filtering is not Filtering.ENDPOINT_INDEPENDENT
-            and mapping.contacts.get(self._contact(packet.source), 0.0) <= now_s
-        ):
-            return Drop.FILTERED
+        flow: UdpFlow = mapping
+        if self._filtering is not Filtering.ENDPOINT_INDEPENDENT:
+            known = mapping.contacts.get(self._contact(packet.source))
+            if known is None or known.expires_at_s <= now_s:
+                return Drop.FILTERED
+            flow = known
+        if not flow.is_replied:
+            expires_at_s = flow.replied(*self._lifetimes_s)
+            if expires_at_s > mapping.expires_at_s:
+                mapping.expires_at_s = expires_at_s
         return _rewritten(packet, packet.source, mapping.inside)
 
     def hairpin(self, packet: Packet, now_s: float) -> Packet | Drop:
@@ -240,12 +280,13 @@ class Nat:
         key = self._key(packet.source, packet.destination)
         mapping = self._tcp.find(key, now_s)
         if mapping is None:
-            if not may_begin(flags):
-                return Drop.UNMAPPED
+            refusal = why_not_begin(flags, self._mid_stream, Drop.UNMAPPED)
+            if refusal is not None:
+                return refusal
             mapping = self._tcp.add(key, packet.source, self.address, now_s)
             if mapping is None:
                 return Drop.NAT_FULL
-        refusal = _note(mapping, packet.destination, flags, is_outbound=True, now_s=now_s)
+        refusal = self._note(mapping, packet.destination, flags, is_outbound=True, now_s=now_s)
         return refusal or _rewritten(packet, mapping.outside, packet.destination)
 
     def _tcp_inbound(self, packet: Packet, flags: TcpFlags, now_s: float) -> Packet | Drop:
@@ -255,7 +296,7 @@ class Nat:
             return Drop.UNMAPPED
         if not self._lets_in(mapping, packet.source, now_s):
             return Drop.FILTERED
-        refusal = _note(mapping, packet.source, flags, is_outbound=False, now_s=now_s)
+        refusal = self._note(mapping, packet.source, flags, is_outbound=False, now_s=now_s)
         return refusal or _rewritten(packet, packet.source, mapping.inside)
 
     def _lets_in(self, mapping: _Mapping, remote: Endpoint, now_s: float) -> bool:
@@ -269,26 +310,36 @@ class Nat:
         connection = mapping.connections.get(remote)
         return connection is not None and connection.expires_at_s > now_s
 
+    def _note(
+        self,
+        mapping: _Mapping,
+        remote: Endpoint,
+        flags: TcpFlags,
+        *,
+        is_outbound: bool,
+        now_s: float,
+    ) -> Drop | None:
+        """Follow the connection with ``remote``; say why not, if it cannot be."""
+        connections = mapping.connections
+        connection = follow(
+            connections,
+            remote,
+            flags,
+            is_outbound=is_outbound,
+            mid_stream=self._mid_stream if is_outbound else MidStream.TAKEN_UP,
+            now_s=now_s,
+            size_max=CONTACTS_MAX,
+            unknown=Drop.UNMAPPED,
+            full=Drop.NAT_FULL,
+        )
+        if isinstance(connection, Drop):
+            return connection
+        if connection.expires_at_s >= mapping.expires_at_s:
+            mapping.expires_at_s = connection.expires_at_s
+        else:
+            mapping.expires_at_s = max(one.expires_at_s for one in connections.values())
+        return None
+
 
 def _rewritten(packet: Packet, source: Endpoint, destination: Endpoint) -> Packet:
-    return Packet(packet.protocol, source, destination, packet.payload, packet.tcp, packet.ttl)
-
-
-def _note(
-    mapping: _Mapping, remote: Endpoint, flags: TcpFlags, *, is_outbound: bool, now_s: float
-) -> Drop | None:
-    """Follow the connection with ``remote``; say why not, if it cannot be."""
-    connections = mapping.connections
-    connection = connections.get(remote)
-    if connection is None or connection.expires_at_s <= now_s:
-        if not may_begin(flags):
-            return Drop.UNMAPPED
-        if not has_room(connections, CONTACTS_MAX, TcpConnection.expiry_s, now_s):
-            return Drop.NAT_FULL
-        connection = connections[remote] = TcpConnection()
-    connection.note(flags, is_outbound=is_outbound, now_s=now_s)
-    if connection.expires_at_s >= mapping.expires_at_s:
-        mapping.expires_at_s = connection.expires_at_s
-    else:
-        mapping.expires_at_s = max(one.expires_at_s for one in connections.values())
-    return None
+    return Packet(packet.protocol, source, destination, packet.payload, packet.tcp)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from sims.connections import TCP_ESTABLISHED_S, TCP_TRANSITORY_S
+from sims.connections import TCP_ESTABLISHED_S, TCP_TRANSITORY_S, MidStream
 from sims.drops import Drop
-from sims.firewall import FLOWS_MAX, UDP_FLOW_S, PacketFilter
-from sims.nat import Firewall
+from sims.firewall import FLOWS_MAX, PacketFilter
+from sims.nat import UDP_REPLIED_S, UDP_UNREPLIED_S, Firewall
 from sims.packet import Packet, Protocol, TcpFlags, TcpHeader
 from wice.datagram import Endpoint
 
@@ -22,8 +22,14 @@ def packet(source: Endpoint, destination: Endpoint, flags: TcpFlags | None = Non
 
 
 class Wall:
-    def __init__(self, firewall: Firewall, *, is_translated: bool = False) -> None:
-        self.filter = PacketFilter(firewall)
+    def __init__(
+        self,
+        firewall: Firewall,
+        *,
+        is_translated: bool = False,
+        mid_stream: MidStream = MidStream.TAKEN_UP,
+    ) -> None:
+        self.filter = PacketFilter(firewall, mid_stream)
         self.is_translated = is_translated
 
     def out(
@@ -54,9 +60,21 @@ def test_stateful_lets_in_what_was_asked_for_and_nothing_else(flags: TcpFlags | 
 def test_a_flow_of_datagrams_ends_without_one_to_the_outside() -> None:
     wall = Wall(Firewall.STATEFUL)
     wall.out()
+    assert wall.back() is None
     wall.out(now_s=100.0)
-    assert wall.back(now_s=99.0 + UDP_FLOW_S) is None
-    assert wall.back(now_s=100.0 + UDP_FLOW_S) is Drop.NO_FLOW
+    assert wall.back(now_s=99.0 + UDP_REPLIED_S) is None
+    assert wall.back(now_s=100.0 + UDP_REPLIED_S) is Drop.NO_FLOW
+
+
+def test_a_flow_that_nothing_answers_ends_sooner_and_is_one_again_when_it_ended() -> None:
+    wall = Wall(Firewall.STATEFUL)
+    wall.out()
+    assert wall.back(now_s=UDP_UNREPLIED_S) is Drop.NO_FLOW
+    wall.out()
+    assert wall.back(now_s=UDP_UNREPLIED_S - 1) is None
+    assert wall.back(now_s=UDP_REPLIED_S - 1) is None
+    wall.out(now_s=UDP_REPLIED_S)
+    assert wall.back(now_s=UDP_REPLIED_S + UDP_UNREPLIED_S) is Drop.NO_FLOW
 
 
 def test_connections_live_as_long_as_their_state_says() -> None:
@@ -73,6 +91,19 @@ def test_connections_live_as_long_as_their_state_says() -> None:
 def test_no_end_of_a_connection_begins_one() -> None:
     wall = Wall(Firewall.STATEFUL)
     assert wall.out(flags=RST) is Drop.NO_FLOW
+    assert wall.out(flags=ACK) is None
+
+
+@pytest.mark.parametrize(
+    "mid_stream, refusal", [(MidStream.DROPPED, Drop.NO_FLOW), (MidStream.RESET, Drop.RESET)]
+)
+def test_some_take_up_no_connection_that_they_do_not_know(
+    mid_stream: MidStream, refusal: Drop
+) -> None:
+    wall = Wall(Firewall.STATEFUL, mid_stream=mid_stream)
+    assert wall.out(flags=ACK) is refusal
+    assert wall.out(flags=RST) is Drop.NO_FLOW
+    assert wall.out(flags=SYN) is None
     assert wall.out(flags=ACK) is None
 
 

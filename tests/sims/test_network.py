@@ -484,6 +484,48 @@ def test_a_mapping_expires_and_a_reboot_forgets() -> None:
     assert seen_by(server, client) == public
 
 
+def test_a_reboot_gives_the_same_port_again_or_another_as_the_seed_says() -> None:
+    def ports(seed: int) -> list[int]:
+        world = World(site("home", PORT_RESTRICTED), site("server"), seed=seed)
+        client, server = world.machine("home"), world.machine("server")
+        seen = [seen_by(server, client).port]
+        for _ in range(2):
+            world.network.reboot_nat("home")
+            seen.append(seen_by(server, client).port)
+        return seen
+
+    drawn = [ports(seed) for seed in range(8)]
+    assert drawn == [ports(seed) for seed in range(8)]
+    moved = {tuple(port != PORT for port in seen[1:]) for seen in drawn}
+    assert moved == {(False, False), (False, True), (True, False), (True, True)}
+
+
+def test_a_rebooted_router_takes_streams_up_or_drops_or_resets_them_as_the_seed_says() -> None:
+    def outcome(seed: int, version: int) -> str:
+        nats = (PORT_RESTRICTED, PORT_RESTRICTED)
+        world = World(site("home", *nats, firewall=Firewall.STATEFUL), site("server"), seed=seed)
+        client, server = world.machine("home"), world.machine("server")
+        header = TcpHeader(TcpFlags.ACK, 7, 9, 65_535)
+        ends = client.endpoint(version), server.endpoint(version)
+        client.attachment.send(Packet(Protocol.TCP, *ends, b"go on", header))
+        world.run()
+        at_client = [
+            event.packet
+            for event in world.events
+            if (event.what, event.where) == ("received", client.name)
+        ]
+        if not at_client:
+            came = any(event.where == server.name for event in world.events)
+            return "taken up" if came else "dropped"
+        [reset] = at_client
+        assert (reset.source, reset.destination) == ends[::-1]
+        assert reset.tcp == TcpHeader(TcpFlags.RST, 9, 0, 0)
+        return "reset"
+
+    for version in (4, 6):
+        assert {outcome(seed, version) for seed in range(12)} == {"taken up", "dropped", "reset"}
+
+
 def test_behind_a_nat_only_the_public_address_changes() -> None:
     world = World(site("home", PORT_RESTRICTED), site("server"), ip_versions=(4,))
     client, server = world.machine("home"), world.machine("server")

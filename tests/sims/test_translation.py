@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sims.connections import TCP_ESTABLISHED_S, TCP_TRANSITORY_S
+from sims.connections import TCP_ESTABLISHED_S, TCP_TRANSITORY_S, MidStream
 from sims.drops import Drop
 from sims.nat import Filtering, Mapping, NatModel, PortAssignment
 from sims.packet import Packet, Protocol, TcpFlags, TcpHeader
@@ -35,9 +35,9 @@ MODELS = [
 ]
 
 
-def nat_of(model: NatModel, seed: int = 1) -> Nat:
+def nat_of(model: NatModel, seed: int = 1, mid_stream: MidStream = MidStream.TAKEN_UP) -> Nat:
     made = Random(seed)
-    return Nat(model, PUBLIC, lambda: made)
+    return Nat(model, PUBLIC, lambda: made, mid_stream)
 
 
 def packet(source: Endpoint, destination: Endpoint, flags: TcpFlags | None = None) -> Packet:
@@ -185,18 +185,50 @@ def test_only_what_leaves_keeps_a_mapping_alive(model: NatModel) -> None:
     """RFC 4787 REQ-6."""
     nat = nat_of(model)
     mapped = send(nat, SERVER, now_s=0.0)
-    assert send(nat, SERVER, now_s=299.0) == mapped
-    assert reaches(nat, mapped, SERVER, now_s=598.0) == INSIDE
-    assert reaches(nat, mapped, SERVER, now_s=599.0) is Drop.UNMAPPED
-    assert list(nat.entries(0, 599.0)) == []
+    assert reaches(nat, mapped, SERVER, now_s=1.0) == INSIDE
+    assert send(nat, SERVER, now_s=119.0) == mapped
+    assert reaches(nat, mapped, SERVER, now_s=238.0) == INSIDE
+    assert reaches(nat, mapped, SERVER, now_s=239.0) is Drop.UNMAPPED
+    assert list(nat.entries(0, 239.0)) == []
+
+
+@pytest.mark.parametrize("model", MODELS[::2], ids=str)
+def test_what_nothing_answered_ends_sooner(model: NatModel) -> None:
+    nat = nat_of(model)
+    mapped = send(nat, SERVER, now_s=0.0)
+    assert send(nat, SERVER, now_s=20.0) == mapped
+    assert reaches(nat, mapped, SERVER, now_s=50.0) is Drop.UNMAPPED
+    anew = send(nat, SERVER, now_s=50.0)
+    assert reaches(nat, anew, SERVER, now_s=79.0) == INSIDE
+    assert reaches(nat, anew, SERVER, now_s=169.0) == INSIDE
+    assert reaches(nat, anew, SERVER, now_s=170.0) is Drop.UNMAPPED
+
+
+def test_a_lifetime_once_answered_bounds_the_one_before() -> None:
+    nat = nat_of(NatModel(lifetime_s=20.0))
+    mapped = send(nat, SERVER, now_s=0.0)
+    assert reaches(nat, mapped, SERVER, now_s=20.0) is Drop.UNMAPPED
+
+
+def test_an_answer_from_one_keeps_no_hole_open_for_another() -> None:
+    nat = nat_of(NatModel())
+    mapped = send(nat, SERVER)
+    send(nat, OTHER_HOST)
+    assert reaches(nat, mapped, SERVER, now_s=1.0) == INSIDE
+    assert reaches(nat, mapped, OTHER_HOST, now_s=30.0) is Drop.FILTERED
+    assert reaches(nat, mapped, SERVER, now_s=119.0) == INSIDE
+    # Silent for too long, it has to answer again.
+    send(nat, OTHER_HOST, now_s=119.0)
+    send(nat, SERVER, now_s=120.0)
+    assert reaches(nat, mapped, SERVER, now_s=150.0) is Drop.UNMAPPED
 
 
 def test_a_contact_expires_by_itself_while_its_mapping_lives() -> None:
     nat = nat_of(NatModel())
     mapped = send(nat, SERVER, now_s=0.0)
-    send(nat, OTHER_HOST, now_s=200.0)
-    assert reaches(nat, mapped, SERVER, now_s=301.0) is Drop.FILTERED
-    assert reaches(nat, mapped, OTHER_HOST, now_s=301.0) == INSIDE
+    send(nat, OTHER_HOST, now_s=20.0)
+    assert reaches(nat, mapped, SERVER, now_s=31.0) is Drop.FILTERED
+    assert reaches(nat, mapped, OTHER_HOST, now_s=31.0) == INSIDE
 
 
 def test_an_expired_port_goes_to_the_next_one_that_wants_it() -> None:
@@ -227,6 +259,26 @@ def test_a_reboot_forgets_and_a_symmetric_nat_maps_anew() -> None:
     nat.forget()
     assert reaches(nat, before, SERVER) is Drop.UNMAPPED
     assert send(nat, SERVER) != before
+
+
+@pytest.mark.parametrize("flags", [None, SYN], ids=["udp", "tcp"])
+def test_after_a_reboot_a_port_may_be_another_s(flags: TcpFlags | None) -> None:
+    nat = nat_of(NatModel())
+    assert send(nat, SERVER, flags=flags).port == INSIDE.port
+    nat.reboot(keeps_ports=False)
+    anew = send(nat, SERVER, flags=flags)
+    assert anew.port != INSIDE.port
+    assert send(nat, OTHER_HOST, flags=flags) == anew
+    assert send(nat, SERVER, Endpoint("192.168.0.11", 6_000), flags=flags).port == 6_000
+    nat.reboot(keeps_ports=True)
+    assert send(nat, SERVER, flags=flags).port == INSIDE.port
+
+
+def test_after_a_reboot_ports_one_after_the_other_begin_elsewhere() -> None:
+    nat = nat_of(NatModel(ports=PortAssignment.CONTIGUOUS))
+    before = send(nat, SERVER).port
+    nat.reboot(keeps_ports=True)
+    assert send(nat, SERVER).port not in (before, before + 1)
 
 
 @pytest.mark.parametrize("flags", [None, SYN], ids=["udp", "tcp"])
@@ -350,6 +402,21 @@ def test_after_a_reboot_a_stream_goes_on_but_no_end_of_one_does() -> None:
         assert nat.outbound(packet(INSIDE, SERVER, flags), 0.0) is Drop.UNMAPPED
     assert send(nat, SERVER, flags=ACK) == mapped
     assert reaches(nat, mapped, SERVER, flags=ACK) == INSIDE
+
+
+@pytest.mark.parametrize(
+    "mid_stream, refusal", [(MidStream.DROPPED, Drop.UNMAPPED), (MidStream.RESET, Drop.RESET)]
+)
+def test_some_take_up_no_stream(mid_stream: MidStream, refusal: Drop) -> None:
+    nat = nat_of(NatModel(), mid_stream=mid_stream)
+    established(nat)
+    nat.forget()
+    assert nat.outbound(packet(INSIDE, SERVER, ACK), 0.0) is refusal
+    assert nat.outbound(packet(INSIDE, SERVER, RST), 0.0) is Drop.UNMAPPED
+    assert list(nat.entries(0, 0.0)) == []
+    mapped = established(nat)
+    # Nobody outside is told what the NAT knows.
+    assert reaches(nat, mapped, OTHER_HOST, flags=ACK) is Drop.FILTERED
 
 
 def test_udp_and_tcp_do_not_share_mappings() -> None:
