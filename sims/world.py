@@ -9,8 +9,8 @@ from sims.scenario import Scenario
 from wice.keys import PrivateKey
 
 PING_MARKER: Final = b"wice-sims-ping-"
-"""How the payload of every ping through a tunnel starts. What follows is unique to the ping, so a
-payload that comes out of a tunnel twice was replayed, and one seen on a wire is in clear."""
+"""How the payload of every ping through a tunnel starts. Whose it is, ``#`` and its number follow:
+one that comes out of a tunnel twice was replayed, and one seen on a wire is in clear."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,17 @@ STRIDE_BYTES: Final = 4
 """Payloads are compared block by block at every fourth byte with all blocks of all secrets; a
 secret of 11 bytes or more is found wherever it stands. Searching for each would take far longer."""
 
+NEEDLE_SIZE_BYTES: Final = 24
+"""Of a key in any of its forms so much is searched for: the rest of it, padding or none, is no
+matter."""
+
+TAIL_SIZE_BYTES: Final = 64
+"""Of a TCP segment so much is searched again with the next: a secret may stand across two."""
+
 FLOW_WHOLE_PACKETS: Final = 16
 FLOW_SAMPLE: Final = 8
-"""Of each flow the first packets are searched, then one in so many."""
+"""Of each flow the first packets are searched, then one in so many; which, the seed says, so that
+many runs together search all."""
 
 FLOWS_MAX: Final = 16_384
 """Flows that are told apart; then counting starts anew."""
@@ -37,18 +45,29 @@ class Cleartext(Check):
         self._secrets = dict(_secrets(world))
         self._blocks = {block for secret in self._secrets for block in _blocks_of(secret)}
         self._packets: dict[tuple[Endpoint, Endpoint], int] = {}
+        self._tails: dict[tuple[Endpoint, Endpoint], bytes] = {}
+        # Keys are made from the seed.
+        public_keys = b"".join(bytes(key.public_key()) for key in world.private_keys.values())
+        self._sampled = sum(public_keys) % FLOW_SAMPLE
 
     def sent(self, machine: str, packet: Packet) -> None:
         """``machine`` sends ``packet``."""
         payload = packet.payload
-        if len(payload) < BLOCK_SIZE_BYTES:
+        if not payload:
             return
         flow = (packet.source, packet.destination)
         number = self._packets.get(flow, 0)
         self._packets[flow] = number + 1
         if len(self._packets) > FLOWS_MAX:
             self._packets.clear()
-        if number >= FLOW_WHOLE_PACKETS and number % FLOW_SAMPLE:
+            self._tails.clear()
+        if packet.tcp is not None:
+            tail = self._tails.get(flow, b"")
+            self._tails[flow] = (tail + payload)[-TAIL_SIZE_BYTES:]
+            payload = tail + payload
+        if number >= FLOW_WHOLE_PACKETS and number % FLOW_SAMPLE != self._sampled:
+            return
+        if len(payload) < BLOCK_SIZE_BYTES:
             return
         self.looked()
         even, odd = _layouts(len(payload))
@@ -72,8 +91,14 @@ def _secrets(world: World) -> Iterator[tuple[bytes, str]]:
             (base64.b64decode(key.reveal_base64()), f"the private key of {name}"),
             (public_key, f"the public key of {name}"),
         ):
-            yield raw, what
-            yield base64.b64encode(raw), f"{what} in base64"
+            for form, how in (
+                (raw, ""),
+                (base64.urlsafe_b64encode(raw), " in base64url"),
+                (base64.b64encode(raw), " in base64"),
+                (raw.hex().encode(), " in hexadecimal"),
+                (raw.hex().upper().encode(), " in hexadecimal"),
+            ):
+                yield form[:NEEDLE_SIZE_BYTES], f"{what}{how}"
     yield PING_MARKER, "a ping through the tunnel"
     yield world.community.encode(), "the name of the community"
     addresses = [

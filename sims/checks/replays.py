@@ -1,5 +1,6 @@
 """Nothing is taken twice by WireGuard, however often the network brings it."""
 
+import re
 from collections import OrderedDict
 from typing import Final
 
@@ -7,13 +8,17 @@ from sims.checks.check import Check
 from sims.checks.findings import Findings
 from sims.checks.quiet import Quiet
 from sims.packet import Packet, Protocol
-from sims.world import World
+from sims.world import PING_MARKER, World
 
-PAYLOADS_REMEMBERED_MAX: Final = 65_536
-"""Pings of one machine whose second copy is known as such."""
+NUMBERS_MAX: Final = 1 << 23
+"""Pings of one pair whose second copy is known as such, a bit for each; more than in the longest
+run with the most frequent pings."""
 
 RESPONSES_REMEMBERED_MAX: Final = 65_536
 """Of all machines together."""
+
+_PING: Final = re.compile(re.escape(PING_MARKER) + rb"([^#]*)#(\d{1,15})")
+"""Whose ping it is, and its number."""
 
 _RESPONSE: Final = bytes((2, 0, 0, 0))
 _RECEIVER: Final = slice(8, 12)
@@ -31,26 +36,34 @@ class Replays(Check):
 
     def __init__(self, world: World, quiet: Quiet, findings: Findings) -> None:
         super().__init__(world, quiet, findings)
-        self._seen: dict[tuple[str, bool], OrderedDict[bytes, float]] = {}
+        self._seen: dict[tuple[str, bool, bytes], bytearray] = {}
+        """Bits by the numbers of pings: of a machine, in echo replies or requests, of a pair."""
         self._responses: OrderedDict[tuple[str, float | None, bytes], float] = OrderedDict()
 
     def came_out(self, machine: str, source: str, payload: bytes, *, is_reply: bool) -> None:
         """An echo request or reply came out of the tunnel of ``machine``."""
         self.looked()
-        seen = self._seen.setdefault((machine, is_reply), OrderedDict())
-        before_s = seen.get(payload)
-        if before_s is not None:
+        ping = _PING.match(payload)
+        if ping is None or int(ping[2]) >= NUMBERS_MAX:
+            self.violation(
+                machine,
+                f"{payload[:40].decode(errors='replace')!r} of {source} came out of the tunnel, "
+                "which is no ping of this run; WireGuard must drop what was not sent",
+            )
+            return
+        number = int(ping[2])
+        seen = self._seen.setdefault((machine, is_reply, ping[1]), bytearray())
+        block, bit = divmod(number, 8)
+        if block >= len(seen):
+            seen.extend(bytes(block + 1 - len(seen)))
+        if seen[block] >> bit & 1:
             what = "reply" if is_reply else "request"
             self.violation(
                 machine,
-                f"the echo {what} {payload.decode(errors='replace')!r} of {source} came out of "
-                f"the tunnel a second time, first at {before_s:.3f} s; WireGuard must drop what it "
-                "has received before",
+                f"the echo {what} {ping[0].decode(errors='replace')!r} of {source} came out of "
+                "the tunnel a second time; WireGuard must drop what it has received before",
             )
-            return
-        seen[payload] = self.world.now_s
-        if len(seen) > PAYLOADS_REMEMBERED_MAX:
-            seen.popitem(last=False)
+        seen[block] |= 1 << bit
 
     def sent(self, machine: str, packet: Packet) -> None:
         """``machine`` sends ``packet``."""

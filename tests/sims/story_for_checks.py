@@ -8,9 +8,9 @@ from sims.clock import STARTS_AT_S
 from sims.faults import Fault
 from sims.link import LineModel, LinkModel
 from sims.nat import PORT_RESTRICTED
-from sims.packet import Packet, PacketEvent, Protocol
+from sims.packet import Packet, PacketEvent, Protocol, TcpHeader
 from sims.scenario import Expectation, Machine, Scenario, Site
-from sims.world import Load
+from sims.world import PING_MARKER, Load
 from wice.datagram import Endpoint
 from wice.events import EnvelopeDelivered, PeerTransitioned
 from wice.keys import PrivateKey, PublicKey
@@ -48,12 +48,13 @@ class Story:
         faults: Sequence[Fault] = (),
         expect: Expectation | None = None,
         line: LineModel | None = None,
+        keys_from: int = 40,
     ) -> None:
         self.scenario = a_scenario(expect or Expectation(), line or a_line())
         self.now_s = 0.0
         self.faults = faults
         self.private_keys = {
-            name: PrivateKey(bytes([40 + number]) * 31 + b"\x01")
+            name: PrivateKey(bytes([keys_from + number]) * 31 + b"\x01")
             for number, name in enumerate(ADDRESSES)
         }
         self.tunnel_addresses: Mapping[str, Sequence[str]] = {
@@ -65,7 +66,7 @@ class Story:
         self.load = Load(tasks=50, sockets=5, tcp_connections=2, queued_bytes=0)
         self.peers: dict[str, dict[str, Any]] = {name: self._peer(name) for name in ADDRESSES}
         self.counters: dict[str, int] = {}
-        self._checks_sent = 0
+        self._checks_sent = self._replies = 0
         self.checks = Checks(self)
 
     # World
@@ -112,8 +113,11 @@ class Story:
         at_s = STARTS_AT_S + self.now_s
         self.checks.on_event(machine, EnvelopeDelivered(at_s=at_s, peer=key, way="anchor"))
 
-    def sent(self, payload: bytes, destination: Endpoint = TO_NAS) -> None:
-        packet = Packet(Protocol.UDP, Endpoint("192.168.1.2", 51820), destination, payload)
+    def sent(
+        self, payload: bytes, destination: Endpoint = TO_NAS, tcp: TcpHeader | None = None
+    ) -> None:
+        protocol = Protocol.UDP if tcp is None else Protocol.TCP
+        packet = Packet(protocol, Endpoint("192.168.1.2", 51820), destination, payload, tcp)
         self.checks.on_packet(PacketEvent(STARTS_AT_S + self.now_s, "sent", LAPTOP, packet))
 
     def received(self, source: Endpoint, payload: bytes = b"a check") -> None:
@@ -127,10 +131,11 @@ class Story:
         self.sent(b"\x00\x01\x00\x00" + transaction, remote)
         self.received(answered_from or remote, b"\x01\x01\x00\x00" + transaction)
 
-    def reply(self, number: int = 0) -> None:
+    def reply(self) -> None:
         """Both sides' pings are answered."""
+        self._replies += 1
         for name in ADDRESSES:
-            payload = f"wice-sims-ping-{name}#{self.now_s}#{number}".encode()
+            payload = PING_MARKER + f"{name}>{other_than(name)}#{self._replies}".encode()
             self.checks.on_reply(name, ADDRESSES[other_than(name)], payload)
 
     def look(self) -> None:

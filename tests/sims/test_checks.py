@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from sims.checks.acknowledgements import ANSWERED_WITHIN_S, REPETITION_SPACING_S
+from sims.checks.cleartext import FLOW_SAMPLE, FLOW_WHOLE_PACKETS
 from sims.checks.findings import VIOLATIONS_OF_SUBJECT_MAX
 from sims.checks.paths import (
     PROVED_WITHIN_S,
@@ -13,6 +14,7 @@ from sims.checks.paths import (
     SWITCHES_WITHIN_S,
 )
 from sims.faults import Crash, ReplayEnvelopes, ReplayPackets, Sleep
+from sims.packet import TcpFlags, TcpHeader
 from sims.world import PING_MARKER, Load
 from tests.sims.story_for_checks import (
     ADDRESSES,
@@ -327,20 +329,38 @@ def test_a_peer_that_is_heard_or_lost_or_was_not_heard_asleep_is_fine() -> None:
 # Replays
 
 
+def ping(number: int) -> bytes:
+    return PING_MARKER + f"{LAPTOP}>{NAS}#{number}".encode()
+
+
 def test_a_ping_that_comes_out_twice_is_told() -> None:
     story = Story(faults=[ReplayPackets(at_s=0, for_s=60, target="home-nas", share=1, after_s=1)])
-    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], PING_MARKER + b"1")
-    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], PING_MARKER + b"2")
-    story.checks.on_reply(LAPTOP, ADDRESSES[NAS], PING_MARKER + b"1")
+    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], ping(1))
+    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], ping(2))
+    story.checks.on_reply(LAPTOP, ADDRESSES[NAS], ping(1))
     assert story.checks.violations == []
-    story.now_s = 7
-    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], PING_MARKER + b"1")
+    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], ping(1))
     assert story.found("replays") == [
-        "nas: the echo request 'wice-sims-ping-1' of 10.77.0.1 came out of the tunnel a second "
-        "time, first at 0.000 s; WireGuard must drop what it has received before"
+        "nas: the echo request 'wice-sims-ping-laptop>nas#1' of 10.77.0.1 came out of the tunnel a "
+        "second time; WireGuard must drop what it has received before"
     ]
-    story.checks.on_reply(LAPTOP, ADDRESSES[NAS], PING_MARKER + b"1")
+    story.checks.on_reply(LAPTOP, ADDRESSES[NAS], ping(1))
     assert len(story.found("replays")) == 2
+
+
+def test_an_old_ping_is_known_after_any_number_of_others() -> None:
+    story = Story()
+    for number in range(70_000):
+        story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], ping(number))
+    assert story.found("replays") == []
+    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], ping(0))
+    assert "laptop>nas#0' of 10.77.0.1 came out" in story.found("replays")[0]
+
+
+def test_what_nobody_pinged_is_told() -> None:
+    story = Story()
+    story.checks.on_ping_received(NAS, ADDRESSES[LAPTOP], b"garbage")
+    assert "'garbage' of 10.77.0.1 came out of the tunnel" in story.found("replays")[0]
 
 
 def test_a_handshake_that_is_answered_twice_is_told() -> None:
@@ -419,11 +439,15 @@ def test_what_a_restarted_daemon_forgot_may_be_replayed_to_it() -> None:
 @pytest.mark.parametrize("offset", range(8))
 def test_what_must_not_be_seen_is_found_wherever_it_stands(offset: int) -> None:
     key = Story().private_keys[NAS]
+    private, public = base64.b64decode(key.reveal_base64()), bytes(key.public_key())
     for secret, said in (
         (base64.b64decode(key.reveal_base64()), "the private key of nas in clear"),
         (key.reveal_base64().encode(), "the private key of nas in base64"),
         (bytes(key.public_key()), "the public key of nas in clear"),
         (str(key.public_key()).encode(), "the public key of nas in base64"),
+        (base64.urlsafe_b64encode(public).rstrip(b"="), "the public key of nas in base64"),
+        (private.hex().encode(), "the private key of nas in hexadecimal"),
+        (public.hex().upper().encode(), "the public key of nas in hexadecimal"),
         (PING_MARKER, "a ping through the tunnel"),
         (Story().community.encode(), "the name of the community"),
     ):
@@ -431,6 +455,34 @@ def test_what_must_not_be_seen_is_found_wherever_it_stands(offset: int) -> None:
         story.sent(b"\x55" * offset + secret + b"\x55" * 3)
         (found,) = story.found("cleartext")
         assert found.startswith(f"laptop: sent {said}")
+
+
+def private_key_of(story: Story) -> bytes:
+    return base64.b64decode(story.private_keys[NAS].reveal_base64())
+
+
+def test_a_key_across_two_segments_is_found() -> None:
+    header = TcpHeader(TcpFlags.ACK, sequence=0, acknowledgement=0, window_bytes=65_535)
+    secret = private_key_of(Story())
+    for cut in range(len(secret)):
+        story = Story()
+        story.sent(b"before" + secret[:cut], tcp=header)
+        story.sent(secret[cut:] + b"after", tcp=header)
+        assert "sent the private key of nas" in story.found("cleartext")[0], cut
+
+
+def test_late_packets_of_a_flow_are_searched_in_one_seed_or_another() -> None:
+    searched = set()
+    for keys_from in range(30):
+        story = Story(keys_from=keys_from)
+        for _ in range(FLOW_WHOLE_PACKETS):
+            story.sent(b"nothing of any interest")
+        for number in range(FLOW_SAMPLE):
+            story.sent(private_key_of(story))
+            if story.found("cleartext"):
+                searched.add(number)
+                break
+    assert searched == set(range(FLOW_SAMPLE))
 
 
 def test_a_packet_of_the_tunnel_without_a_tunnel_is_found() -> None:
