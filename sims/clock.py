@@ -10,8 +10,19 @@ import trio
 STARTS_AT_S: Final = 1_000.0
 """The monotonic clock of a run when it starts; like a real one, it is not zero."""
 
+TICKS_S: Final = 1_000
+"""In a second: packets arrive at ticks only, so that what all of one tick wake is one batch."""
+
+_TICK_SLACK: Final = 1e-4
+"""How much of a tick too late is rounding of floats: what is that late is not put off by one."""
+
 IDLE_S: Final = 0.05
 """Real seconds to wait for a signal when nothing is due ever."""
+
+
+def tick_at(at_s: float) -> int:
+    """The number of the first tick at or after ``at_s``; its time is ``number / TICKS_S``."""
+    return math.ceil(at_s * TICKS_S - _TICK_SLACK)
 
 
 class Timer:

@@ -1,22 +1,16 @@
 """What is between the lines of the sites: who has which address, and what is under way."""
 
-import math
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final, Protocol
 
-from sims.clock import VirtualClock
+from sims.clock import TICKS_S, VirtualClock, tick_at
 from sims.drops import Drop
 from sims.line import Line
 from sims.packet import Packet, PacketEvent
 
-TICKS_S: Final = 1_000
-"""Arrivals in a second: all of one millisecond are one, so that what they wake is one batch."""
 UNDER_WAY_MAX: Final = 262_144
 """Packets under way at one time, everywhere together."""
-
-_TICK_SLACK: Final = 1e-4
-"""How much of a tick too late is rounding of floats: such an arrival is not put off by one."""
 
 Step = Callable[[Packet, str], None]
 """Where a packet arrives, with the site that it began at."""
@@ -103,7 +97,7 @@ class Internet:
             self.drop(where, packet, Drop.QUEUE_FULL)
             return
         self._under_way += 1
-        tick = math.ceil(at_s * TICKS_S - _TICK_SLACK)
+        tick = tick_at(at_s)
         arrivals = self._due.get(tick)
         if arrivals is None:
             arrivals = self._due[tick] = []

@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from sims.clock import Timer
-from sims.internet import TICKS_S
+from sims.clock import TICKS_S, Timer, tick_at
 
 RTO_INITIAL_S: Final = 1.0
 """RFC 6298 section 2.1."""
@@ -18,9 +17,6 @@ INITIAL_WINDOW_SEGMENTS: Final = 10
 """RFC 6928."""
 DUPLICATE_ACKS: Final = 3
 """RFC 5681 section 3.2."""
-
-_TICK_SLACK: Final = 1e-4
-"""How much of a tick too late is rounding of floats."""
 
 
 class TimerHost(Protocol):
@@ -38,7 +34,7 @@ class TimerHost(Protocol):
 
 def next_tick_s(at_s: float) -> float:
     """The instant at or after ``at_s`` at which packets arrive, too, so that both are one batch."""
-    return math.ceil(at_s * TICKS_S - _TICK_SLACK) / TICKS_S
+    return tick_at(at_s) / TICKS_S
 
 
 class LazyTimer:

@@ -40,19 +40,17 @@ def postpone_deadlines(until_s: float, is_concerned: Callable[[trio.lowlevel.Tas
         status = scope._cancel_status
         if status is None or scope._registered_deadline == math.inf:
             continue
-        if any(is_concerned(task) for task in _tasks_within(status)):
+        # The oldest says whose it is: a scope of a machine spans no other.
+        oldest = min(_tasks_within(status), key=lambda task: task._counter, default=None)
+        if oldest is not None and is_concerned(oldest):
             scope.deadline = until_s
 
 
 def _tasks_within(status: Any) -> Iterator[trio.lowlevel.Task]:
-    """One task under a cancel status says whose it is: a scope never spans machines."""
-    while True:
-        if status._tasks:
-            yield from status._tasks
-            return
-        if not status._children:
-            return
-        status = next(iter(status._children))
+    """All below a cancel status, in no order."""
+    yield from status._tasks
+    for inner in status._children:
+        yield from _tasks_within(inner)
 
 
 @contextmanager

@@ -78,3 +78,28 @@ def test_postponed_deadlines_expire_when_the_sleep_ends() -> None:
         "asleep, later": 20.0,
         "awake": 2.0,
     }
+
+
+def test_a_scope_belongs_to_its_oldest_task() -> None:
+    """And not to one that the order of a set says, which memory addresses decide."""
+
+    async def sleeper() -> None:
+        with trio.CancelScope():
+            await trio.sleep_forever()
+
+    async def main() -> tuple[float, float]:
+        oldest = trio.lowlevel.current_task()
+        with trio.move_on_after(1.0) as scope:
+            async with trio.open_nursery() as nursery:
+                for _ in range(30):
+                    nursery.start_soon(sleeper)
+                with trio.CancelScope():
+                    await trio.sleep(0.5)
+                    before_s = scope.deadline
+                    postpone_deadlines(before_s + 9.0, lambda task: task is oldest)
+                    postpone_deadlines(before_s + 99.0, lambda task: task is not oldest)
+                    await trio.sleep_forever()
+        return before_s, trio.current_time()
+
+    before_s, ended_at_s = trio.run(main, clock=VirtualClock())
+    assert ended_at_s == before_s + 9.0
