@@ -263,3 +263,11 @@ def test_keys_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_representation_of_credentials_shows_no_password() -> None:
     assert "wonderland" not in repr(ALICE)
+
+
+def test_another_realm_is_refused_even_under_the_right_key() -> None:
+    asked = server()
+    client = challenged(asked)
+    assert client.challenge is not None
+    message = changed(client, Attribute.REALM, b"elsewhere", client.challenge.key)
+    assert refused_with(asked, message) == 401

@@ -596,3 +596,54 @@ def test_data_too_long_is_not_sent() -> None:
     assert client.send(bytes(65_000), PEER, network.now)
     network.run(0.1)
     assert len(network.at_peers[0][2]) == 65_000
+
+
+def test_a_channel_that_was_not_refreshed_brings_nothing() -> None:
+    script = Scripted()
+    script.client.bind_channel(PEER, 0.0)
+    script.success(script.asked(), RELAYED, lifetime_s=3_600)
+    script.answer(script.asked(), 0)
+    assert ChannelBound(PEER) in script.events()
+    packet = b"\x40\x00\x00\x01x"
+    script.client.receive(packet, SERVER, 599.0)
+    with pytest.raises(RemoteProtocolError, match="no channel"):
+        script.client.receive(packet, SERVER, 601.0)
+
+
+def test_nothing_is_sent_after_the_end_of_the_allocation() -> None:
+    script = Scripted()
+    script.client.permit(PEER.host, 0.0)
+    script.success(script.asked(), RELAYED, lifetime_s=100)
+    script.answer(script.asked(), 0)
+    assert script.client.encapsulate(b"x", PEER, 99.0) is not None
+    assert script.client.encapsulate(b"x", PEER, 100.0) is None
+
+
+def test_a_channel_bound_again_carries_data_both_ways() -> None:
+    network = Network()
+    client = network.client()
+    for _ in range(2):
+        client.bind_channel(PEER, network.now)
+        network.run(1.0)
+        assert client.send(b"out", PEER, network.now)
+        network.peer_sends(PEER, client.relayed[Family.IPV4], b"in")
+        network.run(0.1)
+        assert network.at_peers.pop()[2] == b"out"
+        assert network.received[CLIENT].pop() == PeerData(b"in", PEER)
+        client.unbind_channel(PEER, network.now)
+
+
+def test_a_far_server_is_not_asked_twice_once_its_distance_is_known() -> None:
+    script = Scripted(timing=Timing(rto_s=0.1))
+    hosts = iter(("192.0.2.1", "192.0.2.2", "192.0.2.3"))
+    script.now = 0.05
+    asked = script.asked()
+    script.success(asked, RELAYED)
+    for answered_after_s, first_retransmission_s in ((0.08, 0.1), (0.09, 0.12), (0.09, 0.135)):
+        script.client.permit(next(hosts), script.now)
+        asked = script.asked()
+        deadline = script.client.deadline()
+        assert deadline is not None
+        assert deadline - script.now == pytest.approx(first_retransmission_s)
+        script.now += answered_after_s
+        script.answer(asked, 0)
