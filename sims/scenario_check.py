@@ -1,13 +1,16 @@
 """What a scenario must be like to be run, whether it came from a file or from Python."""
 
+import math
 import re
 from collections.abc import Mapping
 from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 
 from sims.fault_check import check_churn, check_faults
+from sims.faults import FAULT_KINDS, Lasting, Move
 from sims.line_check import check_line, check_link
 from sims.mistake import Mistake, check_number, check_positive
+from sims.oracle import can_sites_be_direct
 from sims.scenario import (
     BOOTSTRAPS_MAX,
     DURATION_MAX_S,
@@ -247,7 +250,14 @@ def _check_expectation(scenario: Scenario, expect: Expectation) -> None:
                 f"{scenario.duration_s:g} s",
                 "expect it earlier, or make scenario.duration_s longer",
             )
-    check_positive(expect.healed_within_s, ("expect", "healed_within_s"))
+        if not _has_direct_pair(scenario):
+            raise Mistake(
+                place,
+                "no two machines can reach each other without a relay, so it would hold for nobody",
+                "leave it out, or let some NAT be easier",
+            )
+    if expect.healed_within_s is not None:
+        _check_healing(scenario, expect.healed_within_s)
     names = [machine.name for machine in scenario.machines]
     for index, pair in enumerate(expect.unreachable):
         for end, name in enumerate(pair):
@@ -263,3 +273,33 @@ def _check_expectation(scenario: Scenario, expect: Expectation) -> None:
                 f"{pair[0]} is no pair with itself",
                 "name two machines",
             )
+
+
+def _check_healing(scenario: Scenario, healed_within_s: float) -> None:
+    """What is expected must be judged, whatever faults churn makes of the seed."""
+    place = ("expect", "healed_within_s")
+    check_positive(healed_within_s, place)
+    ends_s = [machine.starts_at_s for machine in scenario.machines]
+    for fault in scenario.faults:
+        ends_s.append(fault.ends_at_s if math.isfinite(fault.ends_at_s) else fault.at_s)
+    for churn in scenario.churn:
+        lasts = any(issubclass(FAULT_KINDS[kind], Lasting) for kind in churn.kinds)
+        ends_s.append(churn.between_s[1] + (churn.for_s[1] if lasts else 0.0))
+    if max(ends_s) + healed_within_s > scenario.duration_s:
+        raise Mistake(
+            place,
+            f"{healed_within_s:g} s after the last fault may be over, at {max(ends_s):g} s, is "
+            f"beyond the run's {scenario.duration_s:g} s",
+            "expect it sooner, end faults earlier, or make scenario.duration_s longer",
+        )
+
+
+def _has_direct_pair(scenario: Scenario) -> bool:
+    """Whether the oracle lets anybody reach anybody; who moves may reach more, elsewhere."""
+    if any(isinstance(fault, Move) for fault in scenario.faults):
+        return True
+    if any("move" in churn.kinds for churn in scenario.churn):
+        return True
+    site_of = {machine.name: site.name for site in scenario.sites for machine in site.machines}
+    at_sites = dict.fromkeys((site_of[one], site_of[other]) for one, other in scenario.pairs)
+    return any(can_sites_be_direct(scenario, *sites) for sites in at_sites)

@@ -37,7 +37,7 @@ class _RunSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 class _ExpectSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     all_pairs_connected_by_s: float | None = None
-    healed_within_s: float = 90.0
+    healed_within_s: float | None = None
     unreachable: list[tuple[str, str]] = []
 
 

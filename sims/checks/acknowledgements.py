@@ -1,5 +1,6 @@
 """Daemons come to an understanding by signaling, and are then silent."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,6 +60,12 @@ class Acknowledgements(Check):
         super().__init__(world, quiet, findings)
         self._names = Names(world)
         self._talks: dict[tuple[str, str], _Talk] = {}
+
+    def is_due(self) -> bool:
+        return any(
+            math.isfinite(self.quiet.longest_signaling_s(*pair))
+            for pair in self.quiet.healed_pairs()
+        )
 
     def on_event(self, machine: str, event: Event) -> None:
         if not isinstance(event, EnvelopeDelivered):

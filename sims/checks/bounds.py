@@ -20,6 +20,9 @@ class Bounds(Check):
 
     name = "bounds"
 
+    def is_due(self) -> bool:
+        return True
+
     def look(self, snapshot: Snapshot) -> None:
         nodes = len(self.world.scenario.machines) + self.world.scenario.bootstraps
         for machine, status in snapshot.statuses.items():
@@ -47,6 +50,9 @@ class Tasks(Check):
     """What comes from the network ends no task of a daemon."""
 
     name = "tasks"
+
+    def is_due(self) -> bool:
+        return True
 
     def look(self, snapshot: Snapshot) -> None:
         for _ in snapshot.statuses:

@@ -39,3 +39,7 @@ class Check:
 
     def finish(self) -> None:
         """The run is over."""
+
+    def is_due(self) -> bool:
+        """At the end of a run: whether there must have been something to judge."""
+        return any(True for _ in self.quiet.healed_pairs())

@@ -48,6 +48,10 @@ class AllPairs(Check):
         """A run may end at the very time."""
         self._judge()
 
+    def is_due(self) -> bool:
+        by_s = self.world.scenario.expect.all_pairs_connected_by_s
+        return by_s is not None and by_s <= self.world.now_s
+
     def _judge(self) -> None:
         by_s = self.world.scenario.expect.all_pairs_connected_by_s
         if by_s is None or self._is_judged or self.world.now_s < by_s:
@@ -81,7 +85,7 @@ class Healed(Check):
 
     def look(self, snapshot: Snapshot) -> None:
         self._last = snapshot
-        by_s = self._healed_at_s + self.world.scenario.expect.healed_within_s
+        by_s = self.quiet.healed_by_s()
         if self._is_judged or self.world.now_s < by_s:
             return
         self._is_judged = True
@@ -192,6 +196,9 @@ class Unreachable(Check):
     """``expect.unreachable``: who may get no direct path, gets none."""
 
     name = "unreachable"
+
+    def is_due(self) -> bool:
+        return bool(self.world.scenario.expect.unreachable)
 
     def look(self, snapshot: Snapshot) -> None:
         views = snapshot.by_pair()

@@ -1,7 +1,7 @@
 """When nothing is wrong with the network between machines, by the faults that were planned."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from sims.faults import (
@@ -19,7 +19,7 @@ from sims.faults import (
     Sleep,
     Stop,
 )
-from sims.scenario import Scenario
+from sims.scenario import HEALED_WITHIN_S, Scenario
 from sims.world import World
 
 _OF_A_MACHINE: Final = Crash | Stop | Sleep | Move
@@ -101,6 +101,18 @@ class Quiet:
             for fault in self._world.faults
         ]
         return max((*starts, *ends), default=0.0)
+
+    def healed_by_s(self) -> float:
+        """When everybody should be connected again."""
+        within_s = self._scenario.expect.healed_within_s
+        return self.healed_at_s() + (HEALED_WITHIN_S if within_s is None else within_s)
+
+    def healed_pairs(self) -> Iterator[tuple[str, str]]:
+        """Those that should be connected now, by the scenario and the plan of faults alone."""
+        if self._world.now_s >= self.healed_by_s():
+            for pair in self._scenario.pairs:
+                if self._world.is_reachable(*pair) and not self.is_cut_for_good(*pair):
+                    yield pair
 
     def is_cut_for_good(self, one: str, other: str) -> bool:
         """Whether a fault without end keeps two machines apart."""

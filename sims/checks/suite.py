@@ -96,3 +96,10 @@ class Checks:
         """The run came to its end; not called when it was interrupted."""
         for check in self._checks:
             check.finish()
+        for check in self._checks:
+            if check.is_due() and not self.looked[check.name]:
+                check.violation(
+                    "all",
+                    "there was something to judge, and it was never looked at; what was not looked "
+                    "at holds for nobody",
+                )

@@ -172,3 +172,52 @@ def test_a_direct_path_that_nobody_expected_is_told() -> None:
     assert story.found("unreachable") == [
         f"nas to laptop: has a direct path to {TO_NAS}; the scenario expects that there can be none"
     ]
+
+
+# what never looked
+
+
+def test_a_check_that_never_looked_though_it_had_to_is_told() -> None:
+    story = Story(expect=Expectation(healed_within_s=60))
+    story.now_s = 59
+    story.checks.finish()
+    told = {violation.check for violation in story.checks.violations}
+    assert told == {"tasks", "bounds", "cleartext"}
+    story.now_s = 60
+    story.checks.finish()
+    told = {violation.check for violation in story.checks.violations}
+    assert told == set(story.checks.looked) - {"all-pairs-connected", "unreachable", "healed"} | {
+        "healed"
+    }
+    assert story.found("tunnels") == [
+        "all: there was something to judge, and it was never looked at; what was not looked at "
+        "holds for nobody"
+    ]
+
+
+def test_nothing_is_due_of_pairs_that_cannot_reach_each_other() -> None:
+    for fault in (None, Crash(at_s=10, target=NAS), LinkDown(at_s=10, target="home-nas")):
+        story = Story(faults=[fault] if fault else [])
+        story.are_reachable = fault is not None
+        story.now_s = 500
+        story.checks.finish()
+        told = {violation.check for violation in story.checks.violations}
+        assert told == {"tasks", "bounds", "cleartext"}
+
+
+def test_no_understanding_is_due_without_a_bootstrap_node() -> None:
+    story = Story(faults=[Crash(at_s=0, target="bootstrap-1")])
+    story.now_s = 500
+    story.checks.finish()
+    assert story.found("acknowledgements") == []
+    assert story.found("tunnels") != []
+
+
+def test_expectations_are_due() -> None:
+    expect = Expectation(all_pairs_connected_by_s=10, unreachable=((LAPTOP, NAS),))
+    story = Story(expect=expect)
+    story.are_reachable = False
+    story.now_s = 10
+    story.checks.finish()
+    assert story.found("all-pairs-connected") != []
+    assert story.found("unreachable") != []

@@ -12,7 +12,8 @@ from sims.run import run
 from sims.scenario import Scenario
 from tests.sims.results import a_scenario
 
-ENDS_AFTER_S = 4.0
+ENDS_AFTER_S = 6.0
+"""After the first look."""
 
 
 def ends_by_itself(run_daemon: Callable[..., Any]) -> Callable[..., Any]:

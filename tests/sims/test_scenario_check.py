@@ -34,6 +34,7 @@ from sims import (
     Sleep,
     Stop,
 )
+from sims.nat import Filtering, Mapping
 from sims.presets import LINE_PRESETS
 from sims.scenario import MACHINES_MAX, SITES_MAX
 from sims.scenario_check import check_scenario
@@ -313,3 +314,61 @@ def test_the_parts_of_a_scenario_are_light_to_import() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert loaded.stdout.strip() == b""
+
+
+# What nobody could judge
+
+
+def expecting(**expect: Any) -> Scenario:
+    return replace(GOOD, expect=Expectation(**expect))
+
+
+def test_what_is_expected_after_the_end_is_refused() -> None:
+    check_scenario(expecting(healed_within_s=95))
+    assert refusal(expecting(healed_within_s=96)) == (
+        "expect.healed_within_s: 96 s after the last fault may be over, at 5 s, "
+        "is beyond the run's 100 s; expect it sooner, end faults earlier, or make "
+        "scenario.duration_s longer"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"faults": (Crash(at_s=30, for_s=21, target="nas"),)},
+        {"faults": (Crash(at_s=51, target="nas"),)},
+        {"churn": (Churn(count=1, kinds=("nat-reboot",), between_s=(0, 51), for_s=(0.5, 1)),)},
+        {
+            "churn": (
+                Churn(count=1, kinds=("nat-reboot", "stop"), between_s=(0, 30), for_s=(0.5, 21)),
+            )
+        },
+    ],
+)
+def test_no_fault_may_end_too_late_for_what_is_expected(changes: dict[str, Any]) -> None:
+    check_scenario(replace(expecting(healed_within_s=49), **changes))
+    assert "50 s after the last fault" in refusal(replace(expecting(healed_within_s=50), **changes))
+    # Nobody wrote that it is to be judged.
+    check_scenario(replace(GOOD, **changes))
+
+
+def test_that_all_are_connected_must_be_about_somebody() -> None:
+    hard = NatModel(
+        mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT, filtering=Filtering.ADDRESS_AND_PORT_DEPENDENT
+    )
+    sites = tuple(
+        Site(
+            name=f"home-{name}",
+            line=LINE_PRESETS["dsl"],
+            nats=(hard,),
+            machines=(Machine(name=name),),
+        )
+        for name in ("one", "other")
+    )
+    scenario = replace(expecting(all_pairs_connected_by_s=20), sites=sites)
+    assert "no two machines can reach each other without a relay" in refusal(scenario)
+    move = Move(at_s=1, target="one", to="home-other")
+    check_scenario(replace(scenario, faults=(move,)))
+    churn = Churn(count=1, kinds=("move",), between_s=(0, 1), for_s=(1, 2))
+    check_scenario(replace(scenario, churn=(churn,)))
+    check_scenario(replace(scenario, sites=(*sites, RACK)))

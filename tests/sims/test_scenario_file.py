@@ -507,7 +507,9 @@ def test_a_shipped_scenario_tells_its_story_and_has_time_for_it(name: str) -> No
         over_s = [min(fault.ends_at_s, scenario.duration_s) for fault in planned]
         lasting = [at_s for at_s in over_s if at_s < scenario.duration_s]
         if lasting:
-            assert max(lasting) + scenario.expect.healed_within_s <= scenario.duration_s
+            healed_within_s = scenario.expect.healed_within_s
+            assert healed_within_s is not None
+            assert max(lasting) + healed_within_s <= scenario.duration_s
 
 
 def test_the_stories_that_must_be_there_are_there() -> None:
