@@ -23,6 +23,7 @@ from wice.ice.events import (
     SelectedPath,
     SelectedPathDoubted,
     SelectedPathLost,
+    SelectedPathTrusted,
     Transmit,
 )
 from wice.ice.mapping import MappingBehaviour, mapping_behaviour
@@ -54,6 +55,7 @@ __all__ = [
     "SelectedPath",
     "SelectedPathDoubted",
     "SelectedPathLost",
+    "SelectedPathTrusted",
     "Timing",
     "Transmit",
     "endpoint_of",

@@ -29,6 +29,7 @@ from wice.ice.events import (
     SelectedPath,
     SelectedPathDoubted,
     SelectedPathLost,
+    SelectedPathTrusted,
     Transmit,
 )
 from wice.ice.messages import (
@@ -438,6 +439,8 @@ class Agent:
             self._list.thaw(pair.foundation)
         if pair is self._selected:
             assert self._consent is not None
+            if self._consent.is_doubted:
+                self._events.append(SelectedPathTrusted(pair.path, pair.rtt_s))
             self._consent.answered(now)
         elif self.controlling:
             if pair is self._nominating and check.nomination:

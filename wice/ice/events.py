@@ -86,6 +86,14 @@ class SelectedPathDoubted:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectedPathTrusted:
+    """``path``, which was doubted, is answered again; whoever took another has to come back."""
+
+    path: Path
+    rtt_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SelectedPathLost:
     """``path`` gave no valid answer for the time of consent, or its local address went away.
 
@@ -122,6 +130,7 @@ AgentEvent = (
     | PairSelected
     | SelectedPathDoubted
     | SelectedPathLost
+    | SelectedPathTrusted
     | ChecksExhausted
     | ConnectivityFailed
 )

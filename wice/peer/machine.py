@@ -25,6 +25,7 @@ from wice.ice import (
     RemoteCheckReceived,
     SelectedPathDoubted,
     SelectedPathLost,
+    SelectedPathTrusted,
     endpoint_of,
     format_candidate,
     parse_candidate,
@@ -238,6 +239,8 @@ class PeerMachine:
             case SelectedPathDoubted():
                 self._is_path_doubted = True
                 self._effects.append(QueryMappings())
+            case SelectedPathTrusted(path=path, rtt_s=rtt_s):
+                self._path_trusted(generation, path, rtt_s, now)
             case SelectedPathLost():
                 self._path_lost(generation, now)
             case ChecksExhausted():
@@ -417,6 +420,12 @@ class PeerMachine:
             self._withheld_until = now + HANDSHAKE_WITHHELD_S
         elif self._withheld_until is None:
             self._point_wireguard()
+
+    def _path_trusted(self, generation: _Generation, path: Path, rtt_s: float, now: float) -> None:
+        """ICE stays with ``path`` after all: a pair taken while it was doubted may be dead."""
+        self._is_path_doubted = False
+        if generation is self._carrying and path != self.path:
+            self._take_path(generation, path, rtt_s, now)
 
     def _confirm_if_heard(self, generation: _Generation, now: float) -> None:
         """A check of theirs proves that they know our session; an answer to ours does not.

@@ -1,0 +1,27 @@
+"""Seeds that once found a bug of the daemon: they hold."""
+
+import pytest
+
+from sims.processes import preload, run_in_processes
+from sims.result import RunResult
+from sims.run import run
+from sims.scenario_file import find_scenario, load_scenario
+
+SEEDS = {
+    # A doubted path was left for one that was validated, then its consent was answered again: ICE
+    # stayed with it, while the peer called the other one selected and pointed WireGuard there.
+    "a path that is trusted again": ("swarm", 119),
+}
+
+
+def run_seed(named: tuple[str, int]) -> RunResult:
+    scenario, seed = named
+    return run(load_scenario(find_scenario(scenario)), seed)
+
+
+@pytest.mark.parametrize("story", SEEDS)
+def test_what_went_wrong_once_holds(story: str) -> None:
+    preload()
+    (done,) = run_in_processes(run_seed, [SEEDS[story]], 1)
+    assert done.value is not None, done.failure
+    assert done.value.violations == ()
