@@ -88,25 +88,6 @@ DEAD_PATHS = (
         ),
     ),
     Defect(
-        "WireGuard is pointed at the path that was replaced",
-        "endpoint-is-selected",
-        (
-            Edit(
-                MACHINE,
-                '        self.path, self.rtt_s, self._trouble = path, rtt_s, ""\n',
-                "        replaced_path = self.path or path\n"
-                '        self.path, self.rtt_s, self._trouble = path, rtt_s, ""\n',
-            ),
-            Edit(
-                MACHINE,
-                "        elif self._withheld_until is None:\n            self._point_wireguard()",
-                "        elif self._withheld_until is None:\n"
-                "            self._effects.append(SetPath(replaced_path, PERSISTENT_KEEPALIVE_S))",
-            ),
-        ),
-        is_nightly=True,
-    ),
-    Defect(
         "a path is kept without consent",
         "healed",
         (
