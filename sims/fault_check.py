@@ -170,6 +170,13 @@ class FaultRules:
             )
 
     def _check_move(self, fault: Move, place: Place) -> None:
+        check_number(fault.gap_s, (*place, "gap_s"))
+        if fault.for_s is not None and fault.gap_s >= fault.for_s:
+            raise Mistake(
+                (*place, "gap_s"),
+                f"{fault.target} would leave {fault.to} before it gets there",
+                f"use less than the {fault.for_s:g} s of for_s",
+            )
         if fault.target in self._bootstraps:
             raise Mistake(
                 (*place, "target"),

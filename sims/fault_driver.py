@@ -81,9 +81,9 @@ class FaultDriver:
                 await self._machines[fault.target].sleep_until(until_s)
             case Move():
                 home = self._machines[fault.target].site
-                self._machines[fault.target].move(fault.to)
-                await self._last(fault)
-                self._machines[fault.target].move(home)
+                await self._move(fault, fault.to)
+                await trio.sleep_until(self._began_s + fault.leaves_again_at_s)
+                await self._move(fault, home)
             case AddressChange():
                 self._network.change_address(fault.target)
             case NatReboot():
@@ -107,6 +107,13 @@ class FaultDriver:
 
     async def _last(self, fault: Lasting) -> None:
         await trio.sleep_until(self._began_s + fault.ends_at_s)
+
+    async def _move(self, fault: Move, site: str) -> None:
+        machine = self._machines[fault.target]
+        if fault.gap_s:
+            machine.leave()
+            await trio.sleep(fault.gap_s)
+        machine.move(site)
 
     async def _worsen_line(self, fault: LineFault) -> None:
         """Several may have hold of one line, and each lets go when it ends."""

@@ -32,6 +32,7 @@ class _CrashSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
 
 class _MoveSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
     to: str
+    gap_s: float = 0.0
 
 
 class _LinkDownSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):

@@ -58,10 +58,19 @@ class Sleep(Lasting):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move(Lasting):
     """Machine ``target`` goes over to site ``to`` with new addresses, as a phone from Wi-Fi to
-    4G; after ``for_s`` it comes back."""
+    4G; after ``for_s`` it comes back. On both ways it is nowhere for ``gap_s``."""
 
     target: str
     to: str
+    gap_s: float = 0.0
+
+    @property
+    def leaves_again_at_s(self) -> float:
+        return float("inf") if self.for_s is None else self.at_s + self.for_s
+
+    @property
+    def ends_at_s(self) -> float:
+        return self.leaves_again_at_s + self.gap_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sims.clock import Timer, VirtualClock
-from sims.icmp import Echo
+from sims.icmp import Echo, headers_size_bytes
 from sims.interfaces import (
     Attachment,
     Ethernet,
@@ -162,13 +162,18 @@ class Host:
         tunnel.configure(config)
         self._addresses_changed()
 
-    def ping(self, destination: str, payload: bytes) -> None:
-        """Send an echo request through the tunnel that routes there; nothing without one."""
+    def ping(self, destination: str, payload: bytes, *, is_full_size: bool = False) -> None:
+        """Send an echo request through the tunnel that routes there; nothing without one.
+
+        is_full_size: spaces are appended until the packet is as large as the tunnel's MTU.
+        """
         route = self.route_to(destination)
         if route is None or not isinstance(route.interface, SimulatedTun) or self.is_frozen:
             return
         self._echoes_sent += 1
         sequence = self._echoes_sent & 0xFFFF
+        if is_full_size:
+            payload = payload.ljust(route.interface.mtu_bytes - headers_size_bytes(destination))
         echo = Echo(route.source, destination, False, self._echo_identifier, sequence, payload)
         route.interface.put(echo.encode())
 

@@ -10,6 +10,11 @@ _ECHO: Final = struct.Struct("!BBHHH")
 _REQUEST_AND_REPLY: Final = {ICMP: (8, 0), ICMPV6: (128, 129)}
 
 
+def headers_size_bytes(host: str) -> int:
+    """Of an echo request to ``host``, those of IP among them."""
+    return (40 if ":" in host else 20) + _ECHO.size
+
+
 @dataclass(frozen=True, slots=True)
 class Echo:
     """An echo request, or the reply to one."""

@@ -169,6 +169,7 @@ class SimulatedMachine:
         self._entropy = entropy
         self._observer = observer
         self._boots = 0
+        self._is_away = False
 
     @property
     def is_running(self) -> bool:
@@ -246,17 +247,24 @@ class SimulatedMachine:
             await trio.sleep_until(until_s)
             replay.stop()
 
+    def leave(self) -> None:
+        """Be in no network until it moves to a site."""
+        self._is_away = True
+        if self.boot is not None:
+            self.boot.host.unplug()
+
     def move(self, site: str) -> None:
-        """Leave the network where it is and join that of ``site``."""
+        """Leave the network where it is, if it is in one, and join that of ``site``."""
         self.site = site
+        self._is_away = False
         if self.boot is not None:
             self._plug(self.boot.host)
 
-    def ping(self, destination: str, payload: bytes) -> bool:
+    def ping(self, destination: str, payload: bytes, *, is_full_size: bool = False) -> bool:
         """Send an echo request into the tunnel; False where no daemon is awake."""
         if self.boot is None or self.boot.host.is_frozen:
             return False
-        self.boot.host.ping(destination, payload)
+        self.boot.host.ping(destination, payload, is_full_size=is_full_size)
         return True
 
     # What it says
@@ -311,7 +319,8 @@ class SimulatedMachine:
         host = Host(self.name, self._clock, self._entropy.random("host", node), {})
         host.on_echo_request = partial(self._observer.on_echo_request, self.name)
         host.on_echo_reply = partial(self._observer.on_echo_reply, self.name)
-        self._plug(host)
+        if not self._is_away:
+            self._plug(host)
         return Boot(
             number=self._boots,
             files=files,

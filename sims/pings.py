@@ -17,6 +17,9 @@ AGAIN_PING_EVERY_S: Final = 1.0
 SLOWER_AFTER_S: Final = 10.0
 """Without an answer for so long, a pair pings less and less often."""
 SLOWER: Final = 1.5
+FULL_SIZE_EVERY: Final = 5
+"""Each such ping of a pair is as large as the tunnel lets it be, and so are those after it until
+one is answered: lines that let small packets pass and no others would show in no ping else."""
 WAITING_MAX: Final = 64
 """Pings of a pair whose answers are still counted; older ones are lost."""
 
@@ -32,8 +35,16 @@ class PairPings:
     first_reply_at_s: float | None = None
     last_reply_at_s: float | None = None
     unanswered_since_s: float | None = None
+    is_last_full_size: bool = False
     wait_s: float = FIRST_PING_EVERY_S
     waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=WAITING_MAX))
+
+    @property
+    def is_full_size_due(self) -> bool:
+        if self.first_reply_at_s is None:
+            return False
+        is_lost = self.is_last_full_size and self.unanswered_since_s is not None
+        return is_lost or self.sent % FULL_SIZE_EVERY == FULL_SIZE_EVERY - 1
 
 
 class Pings:
@@ -76,6 +87,7 @@ class Pings:
 
         Give source, destination and number of its ping, once.
         """
+        payload = payload.rstrip()
         pings = self.pairs.get((machine, self._names.get(source, "")))
         if pings is None or payload not in pings.waiting:
             return None
@@ -89,9 +101,11 @@ class Pings:
 
     def _ping(self, pings: PairPings) -> None:
         payload = PING_MARKER + f"{pings.source}>{pings.destination}#{pings.sent}".encode()
+        is_full_size = pings.is_full_size_due
         if self._machines[pings.destination].is_running and self._machines[pings.source].ping(
-            self._addresses[pings.destination], payload
+            self._addresses[pings.destination], payload, is_full_size=is_full_size
         ):
+            pings.is_last_full_size = is_full_size
             self._tell(pings.source, pings.destination, pings.sent)
             pings.sent += 1
             pings.waiting.append(payload)

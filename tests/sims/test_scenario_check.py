@@ -195,6 +195,14 @@ FAULTS: list[tuple[Fault, str]] = [
         "to: there is no site rak, thus no line; did you mean rack?",
     ),
     (
+        Move(at_s=1, target="nas", to="rack", gap_s=-1),
+        "gap_s: is negative; use 0 or more",
+    ),
+    (
+        Move(at_s=1, target="nas", to="rack", for_s=5, gap_s=5),
+        "gap_s: nas would leave rack before it gets there; use less than the 5 s of for_s",
+    ),
+    (
         AddressChange(at_s=1, target="bootstrap-1"),
         "target: bootstrap-1 is known by its address, which stays; name a site with machines",
     ),
