@@ -10,6 +10,9 @@ import trio
 STARTS_AT_S: Final = 1_000.0
 """The monotonic clock of a run when it starts; like a real one, it is not zero."""
 
+TIMERS_AT_ONCE_MAX: Final = 100_000
+"""Calls of one instant until somebody looks whether there is an end to them."""
+
 TICKS_S: Final = 1_000
 """In a second: packets arrive at ticks only, so that what all of one tick wake is one batch."""
 
@@ -93,8 +96,10 @@ class VirtualClock(trio.abc.Clock):
             return 0
         due_s = timers[0][0]
         self.now_s = max(self.now_s, due_s)
-        # All of one instant, so that the tasks they wake are one batch.
-        while timers and timers[0][0] <= due_s:
+        # All of one instant, so that the tasks they wake are one batch; unless they never end.
+        for _ in range(TIMERS_AT_ONCE_MAX):
+            if not timers or timers[0][0] > due_s:
+                break
             _, _, timer = heapq.heappop(timers)
             if timer.is_pending:
                 self.timers_fired += 1

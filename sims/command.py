@@ -5,9 +5,10 @@ import os
 import shlex
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -16,11 +17,13 @@ from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sims.grid import Cell
+    from sims.grid import Cell, GridResult
     from sims.result import RunResult
     from sims.run import Progress
     from sims.scenario import Scenario
-    from sims.swarm import SeedResult
+    from sims.swarm import SeedResult, SwarmResult
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_SCENARIO: Final = "swarm"
 DEFAULT_SEED: Final = 1
@@ -63,21 +66,21 @@ def _check_writable(
 _scenario_argument = click.argument("scenario", metavar="SCENARIO")
 _seed_type = click.IntRange(0, SEED_MAX)
 _seed_option = click.option("--seed", type=_seed_type, default=DEFAULT_SEED, show_default=True)
-_json_option = click.option(
-    "--json",
-    "json_file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    callback=_check_writable,
-    help="Write the result there as one JSON object; - is standard output.",
-)
-_trace_option = click.option(
-    "--trace",
-    "trace_file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    callback=_check_writable,
-    help="Write every event and every packet's header there, as JSON lines.",
+
+
+def _output_option(name: str, text: str, *, allow_dash: bool) -> Callable[[Command], Command]:
+    return click.option(
+        f"--{name}",
+        f"{name}_file",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, allow_dash=allow_dash),
+        callback=_check_writable,
+        help=text,
+    )
+
+
+_json_option = _output_option(
+    "json", "Write the result there as one JSON object; - is standard output.", allow_dash=True
 )
 _jobs_option = click.option(
     "--jobs",
@@ -103,15 +106,20 @@ def list_scenarios() -> None:
 
     described = {name: _first_comment(find_scenario(name)) for name in scenario_names()}
     width = max(map(len, described), default=0)
-    for name, description in described.items():
-        click.echo(f"{name:{width}}  {description}")
+    failures: list[str] = []
+    with _noting("standard output", failures):
+        for name, description in described.items():
+            click.echo(f"{name:{width}}  {description}")
+    _exit_if(failures)
 
 
 @sim.command()
 @_scenario_argument
 @_seed_option
 @_json_option
-@_trace_option
+@_output_option(
+    "trace", "Write every event and every packet's header there, as JSON lines.", allow_dash=True
+)
 def run(scenario: str, seed: int, json_file: str | None, trace_file: str | None) -> None:
     """Run SCENARIO once; exit 0 only if every expectation and check holds."""
     from sims.table import show_result
@@ -122,9 +130,8 @@ def run(scenario: str, seed: int, json_file: str | None, trace_file: str | None)
     if trace_file is not None:
         trace_path = Path("/dev/stdout" if trace_file == STDOUT else trace_file)
     result = _run(_load(scenario), seed, trace_path)
-    _write_json(json_file, result.as_json())
-    show_result(_console(json_file, trace_file), result)
-    raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
+    console = _console(json_file, trace_file)
+    _finish(result, lambda: show_result(console, result), json_file, failure=result.failure)
 
 
 @sim.command()
@@ -136,13 +143,8 @@ def run(scenario: str, seed: int, json_file: str | None, trace_file: str | None)
     multiple=True,
     help="Tell just what concerns this machine, but all of it; can be given more than once.",
 )
-@click.option(
-    "--trace",
-    "trace_file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False),
-    callback=_check_writable,
-    help="Keep every event and every packet's header there, as JSON lines.",
+@_output_option(
+    "trace", "Keep every event and every packet's header there, as JSON lines.", allow_dash=False
 )
 def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | None) -> None:
     """Run SCENARIO again with a seed, and tell what happened.
@@ -160,22 +162,23 @@ def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | No
             raise click.BadParameter(
                 f"{name!r} is not one of {', '.join(names)}", param_hint="--only"
             )
-    with ExitStack() as stack:
-        if trace_file is None:
-            directory = stack.enter_context(scratch_directory(Path(tempfile.gettempdir())))
-            trace_file = f"{directory}/trace"
-        Path(trace_file).touch()
-        result = _run(loaded, seed, Path(trace_file))
-        with Path(trace_file).open() as lines:
+
+    def show() -> None:
+        with trace_path.open() as lines:
             for line in tell(lines, result.violations, only):
                 click.echo(line)
-    click.echo()
-    show_result(_console(), result)
-    subjects = _subjects(result, names)
-    if subjects and not only:
-        options = " ".join(f"--only {shlex.quote(name)}" for name in subjects[:SUBJECTS_MAX])
-        click.echo(f"all that they did: {_replay_command(scenario, seed)} {options}")
-    raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
+        click.echo()
+        show_result(_console(), result)
+        subjects = _subjects(result, names)
+        if subjects and not only:
+            options = " ".join(f"--only {shlex.quote(name)}" for name in subjects[:SUBJECTS_MAX])
+            click.echo(f"all that they did: {_replay_command(scenario, seed)} {options}")
+
+    with scratch_directory(Path(tempfile.gettempdir())) as directory:
+        trace_path = directory / "trace" if trace_file is None else Path(trace_file)
+        trace_path.touch()
+        result = _run(loaded, seed, trace_path)
+        _finish(result, show, failure=result.failure)
 
 
 @sim.command()
@@ -234,9 +237,11 @@ def swarm(
             tell,
             stops_at_failure=fail_fast,
         )
-    _write_json(json_file, result.as_json())
-    show_swarm(_console(json_file), result, lambda seed: _replay_command(scenario, seed))
-    raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
+
+    def show() -> None:
+        show_swarm(_console(json_file), result, lambda seed: _replay_command(scenario, seed))
+
+    _finish(result, show, json_file)
 
 
 @sim.command()
@@ -269,9 +274,7 @@ def grid(ip: str, jobs: int | None, json_file: str | None) -> None:
             progress.tell(is_ok=cell.is_as_expected)
 
         result = run_grid(kinds, int(ip), jobs or processors(), run_once, tell)
-    _write_json(json_file, result.as_json())
-    show_grid(_console(json_file), result)
-    raise SystemExit(_exit_status(is_ok=result.is_ok, is_complete=result.is_complete))
+    _finish(result, lambda: show_grid(_console(json_file), result), json_file)
 
 
 def _load(name: str) -> "Scenario":
@@ -326,12 +329,54 @@ def _console(*files: str | None) -> "Console":
     return Console(stderr=STDOUT in files)
 
 
-def _write_json(file: str | None, result: dict[str, Any]) -> None:
+def _finish(
+    result: "RunResult | SwarmResult | GridResult",
+    show: Callable[[], None],
+    json_file: str | None = None,
+    *,
+    failure: str = "",
+) -> NoReturn:
+    """Show the result and write it, each even where the other fails, and exit.
+
+    failure: why it is not complete, empty if that was Ctrl-C.
+    """
+    failures: list[str] = []
+    try:
+        with _noting("standard output", failures):
+            show()
+    finally:
+        if json_file is not None:
+            with _noting("standard output" if json_file == STDOUT else json_file, failures):
+                _write_json(json_file, result.as_json())
+    _exit_if(failures)
+    if not (result.is_complete or failure):
+        raise SystemExit(EXIT_INTERRUPTED)
+    raise SystemExit(0 if result.is_ok else EXIT_FAILED)
+
+
+def _exit_if(failures: Sequence[str]) -> None:
+    if failures:
+        click.echo(f"wice: {failures[0]}", err=True)
+        raise SystemExit(EXIT_FAILED)
+
+
+@contextmanager
+def _noting(name: str, failures: list[str]) -> Iterator[None]:
+    """Note that ``name`` cannot be written, and go on."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        failures.append(f"{name} cannot be written: {error.strerror}")
+        if name == "standard output":
+            # What waits there would fail once more when the interpreter ends.
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def _write_json(file: str, result: dict[str, Any]) -> None:
     """The whole of it, whenever Ctrl-C comes."""
     from sims.interrupts import undisturbed
 
-    if file is None:
-        return
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     with undisturbed():
         if file == STDOUT:
@@ -340,30 +385,14 @@ def _write_json(file: str | None, result: dict[str, Any]) -> None:
             Path(file).write_text(text, "utf-8")
 
 
-def _exit_status(*, is_ok: bool, is_complete: bool) -> int:
-    if not is_complete:
-        return EXIT_INTERRUPTED
-    return 0 if is_ok else EXIT_FAILED
-
-
 def _replay_command(scenario: str, seed: int) -> str:
     return f"wice sim replay {shlex.quote(scenario)} --seed {seed}"
 
 
 def _subjects(result: "RunResult", names: list[str]) -> list[str]:
     """The machines that violations are about, the first violation's first."""
-    words = [
-        word
-        for violation in result.violations
-        for word in _words(violation.subject)
-        if word in names
-    ]
-    return list(dict.fromkeys(words))
-
-
-def _words(subject: str) -> list[str]:
-    """``laptop → nas`` names two machines."""
-    return subject.replace("→", " ").replace(",", " ").split()
+    words = (word for violation in result.violations for word in violation.subject.split())
+    return [word for word in dict.fromkeys(words) if word in names]
 
 
 def _first_comment(path: Path) -> str:

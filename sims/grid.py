@@ -210,7 +210,8 @@ def _text(cell: Cell | None) -> str:
 def _seen(result: RunResult) -> tuple[str, str, float]:
     """What came of a pair, why, and when."""
     if not result.is_complete:
-        return FAILED, f"was interrupted after {result.virtual_s:.1f} s", result.virtual_s
+        why = result.failure or f"was interrupted after {result.virtual_s:.1f} s"
+        return FAILED, why, result.virtual_s
     paths = {pair.path for pair in result.pairs}
     pinged_s = [pair.first_ping_s for pair in result.pairs if pair.first_ping_s is not None]
     if paths == {"direct"} and len(pinged_s) == len(result.pairs):

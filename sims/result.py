@@ -41,7 +41,8 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """is_complete: False when it was interrupted at ``virtual_s``.
+    """is_complete: False when it was interrupted at ``virtual_s``; failure: by what, where that
+    was nobody's wish, otherwise empty.
 
     checks: how often each check looked at something, by its name, those that found nothing too.
     counters: of all daemons together, by the names of their events. memory_bytes: the most that
@@ -62,6 +63,7 @@ class RunResult:
     violations: tuple[Violation, ...]
     counters: Mapping[str, int]
     trace_sha256: str
+    failure: str = ""
 
     @property
     def is_ok(self) -> bool:

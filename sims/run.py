@@ -3,8 +3,8 @@
 import gc
 import resource
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import trio
 
 from sims.checks import Checks
 from sims.churn import plan_faults
-from sims.clock import VirtualClock
+from sims.clock import STARTS_AT_S, VirtualClock
 from sims.entropy import Entropy
 from sims.fault_driver import FaultDriver
 from sims.faults import Fault
@@ -25,8 +25,9 @@ from sims.mesh import Mesh
 from sims.network import Network
 from sims.oracle import can_sites_be_direct
 from sims.packet import PacketEvent
+from sims.pair_results import pair_results
 from sims.pings import Pings
-from sims.result import PairResult, RunResult
+from sims.result import RunResult, Violation
 from sims.scenario import Machine, Scenario
 from sims.scenario_check import check_scenario
 from sims.scratch import scratch_directory
@@ -34,7 +35,9 @@ from sims.sockets import SimulatedResolver, SimulatedSocketFactory
 from sims.substitutes import real_cpu_s, real_monotonic_s, substituted
 from sims.trace import Trace
 from sims.trio_internals import seeded_scheduling
+from sims.watchdog import StandstillError, Watchdog
 from sims.world import Load
+from wice.errors import WiceError
 from wice.events import Event
 
 WALL_CLOCK_FROM_S: Final = 1_750_000_000.0
@@ -77,7 +80,8 @@ def run(
     """Run ``scenario`` from ``seed`` to its end, or until KeyboardInterrupt.
 
     A process should run one: libraries keep things for good that another run would meet. Raise
-    ConfigError for a scenario that makes no sense, WiceError for a trio that is not known.
+    ConfigError for a scenario that makes no sense, WiceError for a trace that cannot be opened or
+    a trio that is not known.
     """
     check_scenario(scenario)
     with scratch_directory() as directory, _open_trace(trace_path) as file:
@@ -87,9 +91,16 @@ def run(
         with substituted(it), seeded_scheduling(entropy.random("scheduling")):
             try:
                 # Anywhere else it would come out of a library's task, which may swallow it.
-                trio.run(it.main, clock=clock, restrict_keyboard_interrupt_to_checkpoints=True)
+                trio.run(
+                    it.main,
+                    clock=clock,
+                    instruments=(Watchdog(clock, it.on_standstill),),
+                    restrict_keyboard_interrupt_to_checkpoints=True,
+                )
             except* KeyboardInterrupt:
                 it.is_interrupted = True
+            except* StandstillError:
+                pass
         return it.result()
 
 
@@ -108,6 +119,9 @@ class Run:
         self.scenario = scenario
         self.community = COMMUNITY
         self.is_interrupted = False
+        self._failure = ""
+        """Why the run ended early, if that was not asked for."""
+        self._scope = trio.CancelScope()
         self.faults: Sequence[Fault] = plan_faults(scenario, entropy)
         self._entropy = entropy
         self._clock = clock
@@ -122,6 +136,7 @@ class Run:
         self._packets = 0
         self._events: Counter[str] = Counter()
         self._is_over = False
+        self._standstills: list[Violation] = []
         self._statuses: dict[str, dict[str, Any]] = {}
         self._ended_at_s: float | None = None
         self._reachable: dict[tuple[str, str], bool] = {}
@@ -149,13 +164,15 @@ class Run:
         """The whole of it; cancelled by KeyboardInterrupt."""
         trio.socket.set_custom_socket_factory(SimulatedSocketFactory())
         trio.socket.set_custom_hostname_resolver(SimulatedResolver())
-        async with trio.open_nursery() as nursery:
-            try:
-                await self._play(nursery)
-                self._checks.finish()
-            finally:
-                self._end()
-            nursery.cancel_scope.cancel()
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                try:
+                    await self._play(nursery)
+                    if not self._failure:
+                        self._checks.finish()
+                finally:
+                    self._end()
+                self._scope.cancel()
 
     async def _play(self, nursery: trio.Nursery) -> None:
         for name in self.scenario.bootstrap_names:
@@ -190,7 +207,7 @@ class Run:
     async def _look_until_over(self) -> None:
         ends_at_s = self._began_s + self.scenario.duration_s
         collected_at_s = self._clock.now_s
-        while self._clock.now_s < ends_at_s:
+        while self._clock.now_s < ends_at_s and not self._failure:
             await trio.sleep_until(min(self._clock.now_s + LOOK_EVERY_S, ends_at_s))
             await self._look()
             is_due = self._clock.now_s - collected_at_s >= COLLECT_EVERY_S
@@ -211,6 +228,7 @@ class Run:
         statuses = {name: statuses[name] for name in self.private_keys if name in statuses}
         self._statuses.update(statuses)
         self._checks.look(statuses)
+        self._see_trace()
         if self._progress is not None:
             self._progress(self._progress_now())
 
@@ -225,9 +243,15 @@ class Run:
             pairs=len(self._pings.pairs),
         )
 
+    def _see_trace(self) -> None:
+        if self._trace.failure is not None and not self._failure:
+            self._failure = f"the trace cannot be written: {self._trace.failure.strerror}"
+
     def result(self) -> RunResult:
         """What is known now."""
-        is_complete = self._ended_at_s is not None and not self.is_interrupted
+        sha256 = self._trace.sha256
+        self._see_trace()
+        is_complete = not (self._ended_at_s is None or self.is_interrupted or self._failure)
         if not is_complete:
             self._ended_at_s = self.now_s
         return RunResult(
@@ -240,40 +264,15 @@ class Run:
             memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             packets=self._packets,
             events=self._events.total(),
-            pairs=tuple(self._pair_result(*pair) for pair in self.scenario.pairs),
+            pairs=pair_results(
+                self.scenario, self._pings, self._statuses, self._began_s, self.is_reachable
+            ),
             checks=dict(self._checks.looked),
-            violations=tuple(self._checks.violations),
+            violations=(*self._checks.violations, *self._standstills),
             counters=dict(sorted(self._events.items())),
-            trace_sha256=self._trace.sha256,
+            trace_sha256=sha256,
+            failure=self._failure,
         )
-
-    def _pair_result(self, source: str, destination: str) -> PairResult:
-        pings = self._pings.pairs[source, destination]
-        peer = self._peer_status(source, destination)
-        started_at_s = self._began_s + max(
-            machine.starts_at_s
-            for machine in self.scenario.machines
-            if machine.name in (source, destination)
-        )
-        first_s = pings.first_reply_at_s
-        return PairResult(
-            source=source,
-            destination=destination,
-            can_be_direct=self.is_reachable(source, destination),
-            path=peer.get("path"),
-            reason=peer.get("reason", ""),
-            first_ping_s=None if first_s is None else round(first_s - started_at_s, 6),
-            sent=pings.sent,
-            received=pings.received,
-        )
-
-    def _peer_status(self, source: str, destination: str) -> Mapping[str, Any]:
-        for interface in self._statuses.get(source, {}).get("interfaces", ()):
-            for peer in interface["peers"]:
-                if peer["name"] == destination:
-                    found: Mapping[str, Any] = peer
-                    return found
-        return {}
 
     # World
 
@@ -334,6 +333,15 @@ class Run:
         if not self._is_over:
             self._checks.task_died(machine, error)
 
+    def on_standstill(self, machine: str, where: str) -> None:
+        """Virtual time does not go on; nothing else ends then by itself."""
+        detail = f"virtual time stands still because of {where}; no task may run without end"
+        at_s = round(self.now_s, 6)
+        violation = Violation(at_s=at_s, check="standstill", subject=machine, detail=detail)
+        self._standstills.append(violation)
+        self._failure = self._failure or f"virtual time stands still at {at_s:.3f} s"
+        self._scope.cancel()
+
     # Surroundings, for libraries that ask the operating system
 
     def monotonic(self) -> float:
@@ -342,7 +350,7 @@ class Run:
     def wall_time(self) -> float:
         machine = self._machine_that_runs()
         if machine is None:
-            return self._wall_clock_began_s + self._clock.now_s
+            return self._wall_clock_began_s + self._clock.now_s - STARTS_AT_S
         return machine.wall_time()
 
     def random_bytes(self, size_bytes: int) -> bytes:
@@ -358,8 +366,17 @@ class Run:
 
 @contextmanager
 def _open_trace(path: Path | None) -> Iterator[TextIO | None]:
+    """Raise WiceError."""
     if path is None:
         yield None
         return
-    with path.open("w") as file:
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise WiceError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
         yield file
+    finally:
+        # All is flushed before, and the trace knows of what could not be.
+        with suppress(OSError):
+            file.close()

@@ -117,8 +117,8 @@ def run_demo(options: Options, lacking: str) -> int:
     report = _report(result, story, replies_min(options.link.loss))
     _show(console, options, report)
     if not result.is_complete:
-        PlainDisplay(console).say("interrupted")
-        return EXIT_INTERRUPTED
+        PlainDisplay(console).say(result.failure or "interrupted")
+        return EXIT_FAILED if result.failure else EXIT_INTERRUPTED
     return 0 if report.is_connected else EXIT_FAILED
 
 

@@ -148,10 +148,16 @@ def run_swarm(
     )
 
 
+def _failure(result: RunResult) -> str:
+    if result.is_complete or result.failure:
+        return result.failure
+    return f"was interrupted after {result.virtual_s:.1f} s"
+
+
 def _kept(result: RunResult) -> SeedResult:
     return SeedResult(
         seed=result.seed,
-        failure="" if result.is_complete else f"was interrupted after {result.virtual_s:.1f} s",
+        failure=_failure(result),
         violations=result.violations[:VIOLATIONS_KEPT_MAX],
         violations_count=len(result.violations),
         pairs=len(result.pairs),

@@ -47,7 +47,9 @@ def verdict(result: RunResult) -> str:
     seen = f"{count} violation{'' if count == 1 else 's'}"
     if not result.is_complete:
         until = f" until then: {seen}" if count else ""
-        return f"{name}: interrupted after {result.virtual_s:.1f} virtual seconds{until}"
+        why = f": {result.failure}" if result.failure else ""
+        how = "ended" if result.failure else "interrupted"
+        return f"{name}: {how} after {result.virtual_s:.1f} virtual seconds{until}{why}"
     return f"{name}: {seen}" if count else f"{name}: every expectation and check holds"
 
 
@@ -70,7 +72,8 @@ def checks_table(result: RunResult) -> Table:
         column.justify = "right"
     for name in (*result.checks, *(name for name in found if name not in result.checks)):
         looked = result.checks.get(name)
-        table.add_row(name, "" if looked is None else str(looked), str(found[name]))
+        times = "" if looked is None else str(looked) if looked else "not judged"
+        table.add_row(name, times, str(found[name]))
     return table
 
 

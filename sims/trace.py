@@ -29,12 +29,14 @@ class Trace:
 
     Times in lines count from the start of the run, to the microsecond, and so does every ``at_s``
     that is handed in. Packets alone come with the time on the run's clock, which started the run
-    at ``began_s``. Call ``end``, or at least ``flush``, before ``file`` is closed.
+    at ``began_s``. Call ``end``, or at least ``flush``, before ``file`` is closed. failure: why it
+    could not be written; then it lacks all further lines.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.lines = 0
         self.began_s = STARTS_AT_S
+        self.failure: OSError | None = None
         self._file = file
         self._hash = hashlib.sha256()
         self._payloads = hashlib.sha256()
@@ -96,9 +98,13 @@ class Trace:
         text = "\n".join(self._waiting) + "\n"
         self._waiting.clear()
         self._hash.update(text.encode())
-        if self._file is not None:
+        if self._file is None or self.failure is not None:
+            return
+        try:
             self._file.write(text)
             self._file.flush()
+        except OSError as error:
+            self.failure = error
 
     def _add(self, line: str) -> None:
         self.lines += 1

@@ -46,6 +46,16 @@ def postpone_deadlines(until_s: float, is_concerned: Callable[[trio.lowlevel.Tas
             scope.deadline = until_s
 
 
+def throw_into(task: trio.lowlevel.Task, error: BaseException) -> None:
+    """Have ``error`` raised where a task waits that is about to step."""
+    task._next_send_fn, task._next_send = task.coro.throw, error
+
+
+def age_of(task: trio.lowlevel.Task) -> int:
+    """How many tasks there were before it."""
+    return task._counter
+
+
 def _tasks_within(status: Any) -> Iterator[trio.lowlevel.Task]:
     """All below a cancel status, in no order."""
     yield from status._tasks

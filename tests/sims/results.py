@@ -30,7 +30,7 @@ def a_pair(source: str, destination: str, **changes: Any) -> PairResult:
     return replace(pair, **changes)
 
 
-def a_violation(at_s: float = 12.5, subject: str = "pc-1 → pc-2") -> Violation:
+def a_violation(at_s: float = 12.5, subject: str = "pc-1 to pc-2") -> Violation:
     return Violation(at_s=at_s, check="connected", subject=subject, detail="no ping since 3 s")
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import IO, Any, Final
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +20,9 @@ from sims.scenario import Scenario
 from sims.scratch import in_memory
 from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 from wice.errors import ConfigError
+
+FULL: Final = "/dev/full"
+NO_SPACE: Final = "No space left on device"
 
 FakeRun = Callable[..., RunResult]
 
@@ -136,6 +139,52 @@ def test_a_file_that_cannot_be_written_is_said_before_the_run(world: World, tmp_
     assert world.runs == []
 
 
+@pytest.mark.parametrize("verb", [("run",), ("swarm", "--seeds", "1"), ("grid", "--ip", "6")])
+def test_a_json_file_on_a_full_disk_costs_not_the_result(
+    world: World, verb: tuple[str, ...]
+) -> None:
+    done = invoke(*verb, *(["homes"] if verb[0] != "grid" else []), "--json", FULL)
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == f"wice: {FULL} cannot be written: {NO_SPACE}"
+    assert ("homes" if verb[0] != "grid" else "cells in") in done.stdout
+
+
+@pytest.mark.parametrize("verb", [("list",), ("run", "two-homes", "--json", "FILE")])
+def test_a_full_standard_output_is_one_line_and_costs_not_the_file(
+    tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    file = tmp_path / "result.json"
+    arguments = [str(file) if argument == "FILE" else argument for argument in verb]
+    with Path(FULL).open("w") as full, wice_sim(*arguments, stdout=full) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors.splitlines() == [f"wice: standard output cannot be written: {NO_SPACE}"]
+    if len(verb) > 1:
+        assert json.loads(file.read_text())["ok"] is True
+
+
+def test_a_trace_that_cannot_be_written_ends_the_run_with_what_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    with wice_sim("run", "two-homes", "--json", file, "--trace", FULL) as process:
+        out, errors = process.communicate()
+    assert (process.returncode, errors) == (1, "")
+    report = json.loads(file.read_text())
+    assert (report["ok"], report["is_complete"]) == (False, False)
+    assert report["failure"] == f"the trace cannot be written: {NO_SPACE}"
+    assert 0 < report["virtual_s"] < 60
+    assert out.splitlines()[-1].endswith(f"virtual seconds: {report['failure']}")
+
+
+def test_a_run_that_failed_by_itself_was_not_interrupted(world: World) -> None:
+    world.result = lambda scenario, seed: a_result(
+        scenario, seed, is_complete=False, failure="virtual time stands still at 3.000 s"
+    )
+    done = invoke("run", "homes")
+    assert done.exit_code == 1
+    assert "homes, seed 1: ended after 30.0 virtual seconds: virtual time" in done.stdout
+    assert "seed 1: virtual time stands still" in invoke("swarm", "homes", "--seeds", "1").stdout
+
+
 @pytest.mark.parametrize("verb", [("run",), ("replay", "--seed", "1"), ("swarm",)])
 def test_an_unknown_scenario_is_a_config_error(world: World, verb: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="is no scenario; see `wice sim list`"):
@@ -215,7 +264,7 @@ def test_a_replay_tells_what_happened_in_the_order_of_time(world: World) -> None
         "    4.000 s  bootstrap-1: overlay lost",
         "    5.000 s  pc-2 → pc-3: first ping came back",
         "   10.100 s  pc-2 → pc-3: pings come back again, none did for 3.1 s",
-        "   12.500 s  VIOLATION connected  pc-1 → pc-2: no ping since 3 s",
+        "   12.500 s  VIOLATION connected  pc-1 to pc-2: no ping since 3 s",
         "",
     ]
     assert done.stdout.splitlines()[-1] == (
@@ -329,9 +378,11 @@ def test_a_grid_compares_every_pair(world: World, tmp_path: Path) -> None:
     assert "4 of 9 cells are as the oracle has them" in done.stdout
 
 
-def wice_sim(*arguments: str | Path) -> subprocess.Popen[str]:
+def wice_sim(
+    *arguments: str | Path, stdout: int | IO[str] = subprocess.PIPE
+) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "wice", "sim", *map(str, arguments)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_real_run_connects_two_homes() -> None:

@@ -30,7 +30,7 @@ def test_a_good_run_is_a_matrix_the_checks_and_a_verdict() -> None:
     assert row(lines, "pc-1", "·", "1.2")
     assert row(lines, "pc-2", "1.2", "·")
     assert row(lines, "no-replay", "7", "0")
-    assert row(lines, "task-alive", "0", "0")
+    assert row(lines, "task-alive", "not", "judged", "0")
     assert lines[-1] == "homes, seed 1: every expectation and check holds"
     assert any(line.startswith("2 of 2 pairs have pinged; now 2 are direct") for line in lines)
 
@@ -96,7 +96,7 @@ def test_long_lists_end() -> None:
 def test_violations_are_counted_by_check_and_listed() -> None:
     lines = shown(a_result(violations=(a_violation(), a_violation(at_s=20.0))))
     assert row(lines, "connected", "2")
-    assert "   12.500 s  connected  pc-1 → pc-2: no ping since 3 s" in lines
+    assert "   12.500 s  connected  pc-1 to pc-2: no ping since 3 s" in lines
     assert lines[-1] == "homes, seed 1: 2 violations"
 
 
@@ -163,7 +163,7 @@ def test_a_swarm_lists_what_failed_and_how_to_replay_it() -> None:
     text = swarm_text(a_swarm(good, bad, dead))
     assert "3 seeds in 2.0 s, 180 seeds a CPU-minute" in text
     assert "checks looked: no-replay 11" in text
-    assert "seed 2: 12.500 s  connected  pc-1 → pc-2: no ping since 3 s; and 2 more" in text
+    assert "seed 2: 12.500 s  connected  pc-1 to pc-2: no ping since 3 s; and 2 more" in text
     assert "  wice sim replay homes --seed 2" in text
     assert "seed 3: was killed by SIGSEGV" in text
     assert "  wice sim replay homes --seed 3" in text

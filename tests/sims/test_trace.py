@@ -1,8 +1,10 @@
 """A trace says what happened, and the same run the same bytes."""
 
+import errno
 import hashlib
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 from sims.clock import STARTS_AT_S
@@ -129,3 +131,17 @@ def test_what_is_cached_changes_no_line() -> None:
         trace.packet(PacketEvent(STARTS_AT_S, "sent", "laptop", packet))
     trace.flush()
     assert lines_of(file)[-1]["source"] == f"192.0.2.1:{CACHED_TEXTS_MAX + 9}"
+
+
+def test_a_file_that_cannot_be_written_is_left_and_the_digest_goes_on() -> None:
+    whole = Trace()
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        trace = Trace(io.TextIOWrapper(full, write_through=True))
+        for each in (trace, whole):
+            each.line("one", 1.0)
+            each.flush()
+            each.line("two", 2.0)
+        assert trace.sha256 == whole.sha256
+        assert trace.failure is not None
+        assert trace.failure.errno == errno.ENOSPC
+    assert whole.failure is None
