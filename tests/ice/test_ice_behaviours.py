@@ -417,6 +417,18 @@ def test_checks_go_on_after_the_verdict(network: Network) -> None:
     assert a.agent.selected is not None and b.agent.selected is not None
 
 
+def test_an_agent_whose_last_pair_went_while_a_retry_was_due_rests(network: Network) -> None:
+    agent = _alone(network, controlling=True)
+    agent.add_remote_candidate(_told(1), network.now)
+    _pass(network, agent, 8)
+    assert agent.pairs()[0].state == "failed"
+    other_family = [host_candidate(Endpoint("2001:db8::1", 51_820), 9)]
+    agent.set_local_candidates(other_family, network.now)
+    assert agent.pairs() == []
+    due = agent.deadline()
+    assert due is None or due > network.now + 10
+
+
 # Renomination
 
 

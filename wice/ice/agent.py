@@ -657,7 +657,9 @@ class Agent:
             if not self._run.is_exhausted and (len(self._list) or self._is_complete):
                 self._run.is_exhausted = True
                 self._events.append(ChecksExhausted(self._list.describe_failure()))
-            if len(self._list) and self._run.is_retry_due(now):
+            if not len(self._list):
+                self._run.retry_at = None
+            elif self._run.is_retry_due(now):
                 for pair in self._list:
                     pair.state, pair.is_retry = State.WAITING, True
         if self._run.is_exhausted and not self._run.is_failed and now >= self._run.patient_until:
