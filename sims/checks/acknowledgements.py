@@ -28,6 +28,9 @@ SETTLES_WITHIN_S: Final = 60.0
 """How long two may lack an understanding without saying a word, in a quiet network. What went
 unanswered for long is repeated as rarely: twice the longest disturbance comes on top."""
 
+SETTLES_AGAIN_WITHIN_S: Final = 30.0
+"""The same for those who had one since the network is quiet: six repetitions fit in."""
+
 WORDS_MAX: Final = 4
 """Messages between two looks that are more than a word: news takes some, there and back."""
 
@@ -37,10 +40,14 @@ TALKING_LOOKS_MAX: Final = 3
 
 @dataclass(slots=True)
 class _Talk:
-    """Of one daemon to another, since ``since_s``; None where nothing can be expected of it."""
+    """Of one daemon to another, since ``since_s``; None where nothing can be expected of it.
+
+    has_settled: since something could be expected.
+    """
 
     since_s: float | None = None
     is_settled: bool = False
+    has_settled: bool = False
     repetitions: int = 0
     last_repetition_s: float = 0.0
     deliveries: int = 0
@@ -48,6 +55,7 @@ class _Talk:
 
     def begin(self, now_s: float, *, is_settled: bool) -> None:
         self.since_s, self.is_settled = now_s, is_settled
+        self.has_settled = self.has_settled or is_settled
         self.repetitions = self.deliveries = self.talking_looks = 0
 
 
@@ -93,7 +101,7 @@ class Acknowledgements(Check):
                 and snapshot.has_overlay(view.peer)
             )
             if not can_talk or theirs is None:
-                talk.since_s = None
+                talk.since_s, talk.has_settled = None, False
                 continue
             self.looked()
             is_settled = view.is_settled and theirs.is_settled
@@ -127,10 +135,15 @@ class Acknowledgements(Check):
                 f"{who} lacks an acknowledgement; one should do",
             )
             talk.begin(now_s, is_settled=False)
-        elif lasted_s > SETTLES_WITHIN_S + 2 * self.quiet.longest_signaling_s(*pair):
+        elif lasted_s > self._settles_within_s(pair, talk):
             self.violation(
                 pair_name(*pair),
                 f"{who} lacks an acknowledgement for {lasted_s:.0f} s in a quiet network, and "
                 f"{talk.repetitions} repetitions were delivered; they should have settled",
             )
             talk.begin(now_s, is_settled=False)
+
+    def _settles_within_s(self, pair: tuple[str, str], talk: _Talk) -> float:
+        if talk.has_settled:
+            return SETTLES_AGAIN_WITHIN_S
+        return SETTLES_WITHIN_S + 2 * self.quiet.longest_signaling_s(*pair)

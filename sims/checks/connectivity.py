@@ -15,7 +15,8 @@ from wice.events import Event, PeerTransitioned
 from wice.peer.states import Stimulus
 
 FRESH_SILENT_MAX_S: Final = 20.0
-"""How long pings through a tunnel may stay unanswered that was connected when all was quiet."""
+"""How long pings through a tunnel may stay unanswered that was connected when all was quiet, or
+that answered since."""
 
 OLD_SILENT_MAX_S: Final = 60.0
 """The same where a disturbance may have killed the path before: consent takes 30 s to expire, and
@@ -158,6 +159,8 @@ class Tunnels(Check):
         if min(selected_at_s) > quiet_since_s:
             # Both sides chose when nothing was wrong: this path has no excuse.
             limits.append((max(since_s, *selected_at_s), FRESH_SILENT_MAX_S))
+        if replied_at_s > quiet_since_s:
+            limits.append((since_s, FRESH_SILENT_MAX_S))
         by_chance_s = self._by_chance_s(pair)
         for begun_s, silent_max_s in limits:
             silent_s = now_s - max(begun_s, replied_at_s)

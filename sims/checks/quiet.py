@@ -45,6 +45,7 @@ class Quiet:
         self._sites: dict[str, frozenset[str]] = {}
         self._of_pair: dict[tuple[str, str], list[Span]] = {}
         self._of_signaling: dict[tuple[str, str], list[Span]] = {}
+        self._longest_signaling_s: dict[tuple[str, str], float] = {}
         self._boots: dict[str, list[float]] = {}
 
     def paths_since_s(self, one: str, other: str) -> float | None:
@@ -59,13 +60,8 @@ class Quiet:
         """The same of what their daemons say to each other by way of bootstrap nodes."""
         key = (one, other)
         if key not in self._of_signaling:
-            concerned = (one, other, *self._scenario.bootstrap_names)
-            faults = [
-                fault
-                for fault in self._world.faults
-                if isinstance(fault, ReplayEnvelopes)
-                or any(self._touches(fault, machine) for machine in concerned)
-            ]
+            faults = self._signaling_faults(one, other)
+            faults += [fault for fault in self._world.faults if isinstance(fault, ReplayEnvelopes)]
             self._of_signaling[key] = [_span(fault) for fault in faults]
         return self._since_s(self._of_signaling[key], (one, other))
 
@@ -124,10 +120,16 @@ class Quiet:
         )
 
     def longest_signaling_s(self, one: str, other: str) -> float:
-        """The longest time for which something disturbed signaling between two machines."""
-        self.signaling_since_s(one, other)
-        spans = self._of_signaling[one, other]
-        return max((span.ends_s - span.begins_s for span in spans), default=0.0)
+        """The longest time for which something kept two machines from signaling.
+
+        What is delivered once more keeps nobody from it.
+        """
+        key = (one, other)
+        if key not in self._longest_signaling_s:
+            spans = [_span(fault) for fault in self._signaling_faults(one, other)]
+            lasted_s = [span.ends_s - span.begins_s for span in spans]
+            self._longest_signaling_s[key] = max(lasted_s, default=0.0)
+        return self._longest_signaling_s[key]
 
     def _since_s(self, spans: Sequence[Span], machines: Collection[str]) -> float | None:
         now_s, since_s = self._world.now_s, 0.0
@@ -142,6 +144,14 @@ class Quiet:
                     return None
                 since_s = max(since_s, span.ends_s)
         return since_s
+
+    def _signaling_faults(self, one: str, other: str) -> list[Fault]:
+        concerned = (one, other, *self._scenario.bootstrap_names)
+        return [
+            fault
+            for fault in self._world.faults
+            if any(self._touches(fault, machine) for machine in concerned)
+        ]
 
     def _disturbs(self, fault: Fault, one: str, other: str) -> bool:
         if isinstance(fault, Partition):

@@ -4,7 +4,12 @@ import base64
 
 import pytest
 
-from sims.checks.acknowledgements import ANSWERED_WITHIN_S, REPETITION_SPACING_S
+from sims.checks.acknowledgements import (
+    ANSWERED_WITHIN_S,
+    REPETITION_SPACING_S,
+    SETTLES_AGAIN_WITHIN_S,
+    SETTLES_WITHIN_S,
+)
 from sims.checks.cleartext import FLOW_SAMPLE, FLOW_WHOLE_PACKETS
 from sims.checks.findings import VIOLATIONS_OF_SUBJECT_MAX
 from sims.checks.paths import (
@@ -566,6 +571,36 @@ def test_to_be_unsettled_and_silent_is_told() -> None:
         "lacks an acknowledgement for 65 s in a quiet network"
         in (story.found("acknowledgements")[0])
     )
+
+
+def test_those_who_had_settled_settle_again_soon() -> None:
+    story = Story()
+    story.look()
+    unsettle(story)
+    story.wait(SETTLES_AGAIN_WITHIN_S)
+    assert story.found("acknowledgements") == []
+    story.wait(5)
+    assert "lacks an acknowledgement for 35 s" in story.found("acknowledgements")[0]
+    story = Story(faults=[Crash(at_s=1, for_s=1, target=NAS)])
+    story.look()
+    story.now_s = 1
+    unsettle(story)
+    story.wait(SETTLES_WITHIN_S)
+    assert story.found("acknowledgements") == []
+
+
+def test_replayed_envelopes_keep_nobody_from_settling() -> None:
+    for fault, limit_s in (
+        (ReplayEnvelopes(at_s=0, for_s=30, target="bootstrap-1", after_s=10), SETTLES_WITHIN_S),
+        (Crash(at_s=10, for_s=30, target="bootstrap-1"), SETTLES_WITHIN_S + 60),
+    ):
+        story = Story(faults=[fault])
+        story.peers[LAPTOP]["signaling"]["settled"] = False
+        story.now_s = 40
+        story.wait(5 + limit_s)
+        assert story.found("acknowledgements") == []
+        story.wait(5)
+        assert len(story.found("acknowledgements")) == len(ADDRESSES)
 
 
 def test_the_settled_do_not_go_on_talking() -> None:
