@@ -22,6 +22,9 @@ from sims.faults import (
 from sims.scenario import HEALED_WITHIN_S, Scenario
 from sims.world import World
 
+TICK_S: Final = 0.001
+"""By so much what happens may miss when it was planned."""
+
 _OF_A_MACHINE: Final = Crash | Stop | Sleep | Move
 _OF_A_SITE: Final = AddressChange | NatReboot | LinkDown | Degrade | Corrupt
 
@@ -76,7 +79,10 @@ class Quiet:
         )
 
     def booted_at_s(self, machine: str) -> float:
-        """When the machine's daemon was last started again after a crash or a stop; else 0."""
+        """When the daemon that runs on a machine was started again after a crash or a stop; else 0.
+
+        One that takes its time to stop was not started again yet.
+        """
         if machine not in self._boots:
             self._boots[machine] = [
                 fault.ends_at_s
@@ -84,10 +90,11 @@ class Quiet:
                 if isinstance(fault, Crash | Stop) and fault.target == machine
             ]
         boots = self._boots[machine]
-        if not boots:
+        running_since_s = self._world.running_since_s(machine) if boots else None
+        if running_since_s is None:
             return 0.0
-        now_s = self._world.now_s
-        return max((at_s for at_s in boots if at_s <= now_s), default=0.0)
+        # It runs since then, or is awake since later.
+        return max((at_s for at_s in boots if at_s <= running_since_s + TICK_S), default=0.0)
 
     def healed_at_s(self) -> float:
         """When the last fault was over that ever is, and the last machine was there."""

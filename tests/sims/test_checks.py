@@ -18,7 +18,7 @@ from sims.checks.paths import (
     SESSION_LIFETIME_S,
     SWITCHES_WITHIN_S,
 )
-from sims.faults import Crash, ReplayEnvelopes, ReplayPackets, Sleep
+from sims.faults import Crash, ReplayEnvelopes, ReplayPackets, Sleep, Stop
 from sims.packet import TcpFlags, TcpHeader
 from sims.world import PING_MARKER, Load
 from tests.sims.story_for_checks import (
@@ -264,13 +264,14 @@ def test_the_path_of_another_peer_is_none_of_wireguards() -> None:
 
 
 def test_a_daemon_that_was_started_again_has_no_path() -> None:
-    story = Story(faults=[Crash(at_s=20, for_s=5, target=LAPTOP)])
+    story = Story(faults=[Stop(at_s=20, for_s=5, target=LAPTOP)])
     connect(story)
     story.received(ELSEWHERE, KEEPALIVE)
-    story.now_s = 24
-    story.sent(KEEPALIVE)
-    assert story.found("wireguard-destinations") == []
     story.now_s = 26
+    story.sent(KEEPALIVE)
+    # It is still on its way out.
+    assert story.found("wireguard-destinations") == []
+    story.running_since[LAPTOP] = 26
     story.sent(KEEPALIVE)
     story.sent(KEEPALIVE, ELSEWHERE)
     assert len(story.found("wireguard-destinations")) == 2
