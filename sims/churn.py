@@ -47,7 +47,7 @@ def plan_faults(scenario: Scenario, entropy: Entropy) -> tuple[Fault, ...]:
 
     Each that churn makes has draws of its own, so more of them, or one more churn, shift none of
     those before. No two that last overlap on one target: one that does is drawn again. All of
-    churn's are over at some time.
+    churn's are over at some time. ``asked_of_churn`` says how many there should be.
     """
     planned = list(scenario.faults)
     rules = FaultRules(scenario)
@@ -59,6 +59,11 @@ def plan_faults(scenario: Scenario, entropy: Entropy) -> tuple[Fault, ...]:
             if fault is not None:
                 planned.append(fault)
     return tuple(sorted(planned, key=lambda fault: fault.at_s))
+
+
+def asked_of_churn(scenario: Scenario) -> int:
+    """How many faults churn makes where there is room for all of them."""
+    return sum(churn.count for churn in scenario.churn)
 
 
 def _plan(

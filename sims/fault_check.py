@@ -80,6 +80,20 @@ def check_churn(scenario: Scenario) -> None:
                 f"{churn.between_s[1]:g} is beyond the run's {scenario.duration_s:g} s",
                 "end it earlier, or make scenario.duration_s longer",
             )
+        _check_ends(churn, scenario.duration_s, (*place, "for_s", 1))
+
+
+def _check_ends(churn: Churn, duration_s: float, place: Place) -> None:
+    """All that churn makes is over before the run is."""
+    lasts = any(issubclass(FAULT_KINDS[kind], Lasting) for kind in churn.kinds)
+    ends_at_s = churn.between_s[1] + churn.for_s[1]
+    if lasts and ends_at_s > duration_s:
+        raise Mistake(
+            place,
+            f"what begins at {churn.between_s[1]:g} s lasts until {ends_at_s:g} s, "
+            f"beyond the run's {duration_s:g} s",
+            "let it last shorter or begin earlier, or make scenario.duration_s longer",
+        )
 
 
 def _check_churn_kinds(churn: Churn, place: Place) -> None:

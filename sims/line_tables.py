@@ -1,5 +1,6 @@
 """Lines and NATs as scenario files write them."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -7,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from sims.link import BurstLoss, LineModel, LinkModel
-from sims.mistake import Mistake
+from sims.mistake import Mistake, shortened
 from sims.nat import (
     NAT_KINDS,
     UDP_REPLIED_S,
@@ -62,6 +63,16 @@ class _NatSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     one_to_one: bool = False
 
 
+_TYPES: Final = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "a table",
+    "str": "text",
+}
+"""msgspec's names for them, and people's."""
+
 _THOUSANDTHS: Final = 1e-3
 
 _FIELDS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
@@ -101,15 +112,27 @@ def convert(table: Any, kind: type[StructT], place: Place) -> StructT:
     """``table``, which is at ``place`` in the file, as a ``kind``; raise Mistake."""
 
     def error(within: Place, why: str, hint: str) -> Mistake:
-        return Mistake((*place, *within), why, hint or "docs/reference/scenarios.md has all keys")
+        hint = hint or "docs/reference/scenarios.md has all keys"
+        return Mistake((*place, *within), _in_words(why), hint)
 
     return convert_section(table, kind, error)
+
+
+def _in_words(why: str) -> str:
+    """What msgspec says of a value of the wrong type, without its names for types."""
+    wrong = re.match(r"expected `([\w |]+)`, got `(\w+)`", why)
+    if wrong is None:
+        return why
+    expected = [_TYPES.get(name, name) for name in wrong[1].split(" | ") if name != "null"]
+    return f"is {_TYPES.get(wrong[2], wrong[2])}, not {' or '.join(expected)}"
 
 
 def choose(text: str, known: dict[str, ValueT], place: Place, what: str) -> ValueT:
     """What ``text`` names among ``known``, which are ``what`` in the plural; raise Mistake."""
     if text not in known:
-        raise Mistake(place, f"{text!r} is not among the {what}", suggest(text, tuple(known), what))
+        raise Mistake(
+            place, f"{shortened(text)!r} is not among the {what}", suggest(text, tuple(known), what)
+        )
     return known[text]
 
 

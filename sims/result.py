@@ -45,8 +45,9 @@ class RunResult:
     was nobody's wish, otherwise empty.
 
     checks: how often each check looked at something, by its name, those that found nothing too.
-    counters: of all daemons together, by the names of their events. memory_bytes: the most that
-    the process had resident.
+    faults: how many were planned. faults_left_out: how many more churn should have made, had there
+    been room beside the others. counters: of all daemons together, by the names of their events.
+    memory_bytes: the most that the process had resident.
     """
 
     scenario: str
@@ -63,6 +64,8 @@ class RunResult:
     violations: tuple[Violation, ...]
     counters: Mapping[str, int]
     trace_sha256: str
+    faults: int = 0
+    faults_left_out: int = 0
     failure: str = ""
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, Final, TextIO
 import trio
 
 from sims.checks import Checks
-from sims.churn import plan_faults
+from sims.churn import asked_of_churn, plan_faults
 from sims.clock import STARTS_AT_S, VirtualClock
 from sims.entropy import Entropy
 from sims.fault_driver import FaultDriver
@@ -251,6 +251,7 @@ class Run:
         """What is known now."""
         sha256 = self._trace.sha256
         self._see_trace()
+        left_out = len(self.scenario.faults) + asked_of_churn(self.scenario) - len(self.faults)
         is_complete = not (self._ended_at_s is None or self.is_interrupted or self._failure)
         if not is_complete:
             self._ended_at_s = self.now_s
@@ -271,6 +272,8 @@ class Run:
             violations=(*self._checks.violations, *self._standstills),
             counters=dict(sorted(self._events.items())),
             trace_sha256=sha256,
+            faults=len(self.faults),
+            faults_left_out=left_out,
             failure=self._failure,
         )
 

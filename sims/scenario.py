@@ -13,6 +13,10 @@ from sims.nat import Firewall, NatModel
 
 SITES_MAX: Final = 1_000
 MACHINES_MAX: Final = 1_000
+PAIRS_MAX: Final = 20_000
+"""Ordered pairs of machines that know each other: each pings, and each is looked at."""
+
+DURATION_MIN_S: Final = 1.0
 DURATION_MAX_S: Final = 7 * 86_400.0
 FAULTS_MAX: Final = 10_000
 """Those written down and those of churn together."""

@@ -9,12 +9,14 @@ from typing import Final
 from sims.fault_check import check_churn, check_faults
 from sims.faults import FAULT_KINDS, Lasting, Move
 from sims.line_check import check_line, check_link
-from sims.mistake import Mistake, check_number, check_positive
+from sims.mistake import Mistake, check_number, check_positive, shortened, where
 from sims.oracle import can_sites_be_direct
 from sims.scenario import (
     BOOTSTRAPS_MAX,
     DURATION_MAX_S,
+    DURATION_MIN_S,
     MACHINES_MAX,
+    PAIRS_MAX,
     PEERS_EACH_MIN,
     PING_EVERY_MIN_S,
     SITES_MAX,
@@ -25,7 +27,7 @@ from sims.scenario import (
     Site,
 )
 from wice.errors import ConfigError
-from wice.section import Place, place_text, suggest
+from wice.section import Place, suggest
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 RESERVED_NAME: Final = re.compile(r"bootstrap-\d+")
@@ -45,8 +47,8 @@ def check_scenario(scenario: Scenario) -> None:
     try:
         find_mistake(scenario)
     except Mistake as mistake:
-        where = f"scenario {scenario.name}: {place_text(mistake.place)}"
-        raise ConfigError(where, mistake.why, mistake.hint) from None
+        name = f"scenario {shortened(scenario.name)}"
+        raise ConfigError(f"{name}: {where(mistake.place)}", mistake.why, mistake.hint) from None
 
 
 def find_mistake(scenario: Scenario) -> None:
@@ -68,8 +70,12 @@ def check_run(scenario: Scenario) -> None:
     place = ("scenario",)
     if not NAME.fullmatch(scenario.name):
         _refuse_name((*place, "name"), scenario.name)
-    check_positive(scenario.duration_s, (*place, "duration_s"))
-    check_number(scenario.duration_s, (*place, "duration_s"), highest=DURATION_MAX_S)
+    check_number(
+        scenario.duration_s,
+        (*place, "duration_s"),
+        lowest=DURATION_MIN_S,
+        highest=DURATION_MAX_S,
+    )
     check_number(scenario.bootstraps, (*place, "bootstraps"), lowest=1, highest=BOOTSTRAPS_MAX)
     if scenario.ip_versions not in ((4,), (6,), (4, 6)):
         raise Mistake(
@@ -93,7 +99,7 @@ def check_run(scenario: Scenario) -> None:
 
 
 def _refuse_name(place: Place, name: str) -> None:
-    raise Mistake(place, f"{name!r} is no name", "use 1 to 40 letters, digits, - and _")
+    raise Mistake(place, f"{shortened(name)!r} is no name", "use 1 to 40 letters, digits, - and _")
 
 
 def _check_new_name(name: str, place: Place) -> None:
@@ -192,6 +198,13 @@ def _check_machines(scenario: Scenario) -> None:
                 )
             site_of[machine.name] = site.name
             _check_machine(scenario, machine, place, owner_of)
+    pairs = len(machines) * len(scenario.peers_of(machines[0].name))
+    if pairs > PAIRS_MAX:
+        raise Mistake(
+            ("scenario", "peers_each_max"),
+            f"{pairs} ordered pairs know each other, more than {PAIRS_MAX}",
+            f"use at most {PAIRS_MAX // len(machines)} peers each",
+        )
 
 
 def _check_machine(
@@ -226,7 +239,7 @@ def _check_machine(
     try:
         address = IPv4Address(text)
     except AddressValueError:
-        raise Mistake(place, f"{text!r} is no IPv4 address", remedy) from None
+        raise Mistake(place, f"{shortened(text)!r} is no IPv4 address", remedy) from None
     ends = (TUNNEL_NETWORK.network_address, TUNNEL_NETWORK.broadcast_address)
     if address not in TUNNEL_NETWORK or address in ends:
         raise Mistake(place, f"{address} is no address of the mesh", remedy)
@@ -250,6 +263,13 @@ def _check_expectation(scenario: Scenario, expect: Expectation) -> None:
                 f"{scenario.duration_s:g} s",
                 "expect it earlier, or make scenario.duration_s longer",
             )
+        for machine in scenario.machines:
+            if machine.starts_at_s >= expect.all_pairs_connected_by_s:
+                raise Mistake(
+                    place,
+                    f"{machine.name} is started only at {machine.starts_at_s:g} s",
+                    "expect it later, or start that earlier",
+                )
         if not _has_direct_pair(scenario):
             raise Mistake(
                 place,

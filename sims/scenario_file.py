@@ -10,13 +10,13 @@ import msgspec
 
 from sims.fault_tables import FaultReader, read_churn
 from sims.line_tables import Origins, choose, convert
-from sims.mistake import Mistake
+from sims.mistake import Mistake, shortened, where
 from sims.scenario import Expectation, Scenario
 from sims.scenario_check import check_run, find_mistake
 from sims.site_tables import SiteReader
 from sims.toml_lines import TomlLines
 from wice.errors import ConfigError
-from wice.section import Place, place_text, suggest
+from wice.section import Place, suggest
 
 SCENARIO_SIZE_MAX_BYTES: Final = 1_024 * 1_024
 
@@ -60,10 +60,11 @@ def find_scenario(name_or_path: str) -> Path:
     if name_or_path in names:
         return SCENARIOS / f"{name_or_path}.toml"
     path = Path(name_or_path)
+    shown = shortened(name_or_path) or "''"
     if path.suffix == ".toml" or "/" in name_or_path:
         return path
     raise ConfigError(
-        f"scenario {name_or_path}",
+        f"scenario {shown}",
         "there is none of this name",
         suggest(name_or_path, names, "scenarios") + ", or give a file, as ./mine.toml",
     )
@@ -74,7 +75,7 @@ def load_scenario(path: Path) -> Scenario:
     try:
         with path.open("rb") as file:
             data = file.read(SCENARIO_SIZE_MAX_BYTES + 1)
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # some editors write a mark in front
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -112,7 +113,7 @@ def parse_scenario(text: str, path: Path) -> Scenario:
 
 def _config_error(mistake: Mistake, place: Place, text: str, path: Path) -> ConfigError:
     line = TomlLines(text).line_of(place)
-    return ConfigError(f"{path}:{line}: {place_text(place)}", mistake.why, mistake.hint)
+    return ConfigError(f"{path}:{line}: {where(place)}", mistake.why, mistake.hint)
 
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:

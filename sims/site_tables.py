@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from sims.line_tables import LineReader, Origins, choose, convert, read_nats
-from sims.mistake import Mistake
+from sims.mistake import Mistake, check_number
 from sims.nat import Firewall
 from sims.scenario import LAN, MACHINES_MAX, SITES_MAX, Machine, Site
 from wice.section import Place
@@ -54,11 +54,12 @@ class SiteReader:
         first = name if section.count is None else f"{name}-1"
         site = self._site(first, section, origin)
         count = 1 if section.count is None else section.count
-        if not 1 <= count <= SITES_MAX - len(self._sites):
+        check_number(count, (*origin, "count"), lowest=1, highest=SITES_MAX)
+        if count + len(self._sites) > SITES_MAX:
             raise Mistake(
                 (*origin, "count"),
-                f"{count} sites are none or too many",
-                f"use at most {SITES_MAX} sites in all",
+                f"makes {count + len(self._sites)} sites in all",
+                f"use at most {SITES_MAX}",
             )
         machines_count = len(section.machines or ()) * count
         if machines_count > MACHINES_MAX:

@@ -39,6 +39,7 @@ class SeedResult:
     memory_bytes: int = 0
     packets: int = 0
     events: int = 0
+    faults_left_out: int = 0
     checks: Mapping[str, int]
     trace_sha256: str = ""
 
@@ -168,6 +169,7 @@ def _kept(result: RunResult) -> SeedResult:
         memory_bytes=result.memory_bytes,
         packets=result.packets,
         events=result.events,
+        faults_left_out=result.faults_left_out,
         checks=dict(result.checks),
         trace_sha256=result.trace_sha256,
     )

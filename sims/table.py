@@ -35,9 +35,15 @@ def show_result(console: Console, result: RunResult) -> None:
         _show_pairs(console, result)
     if result.checks or result.violations:
         console.print(checks_table(result))
+    if result.faults_left_out:
+        say(_left_out(result.faults_left_out))
     for line in _listed([violation_line(violation) for violation in result.violations]):
         say(line)
     say(verdict(result))
+
+
+def _left_out(faults: int) -> str:
+    return f"{faults} faults of churn were left out: they would have met others on their targets"
 
 
 def verdict(result: RunResult) -> str:
@@ -188,6 +194,9 @@ def show_swarm(console: Console, swarm: SwarmResult, replay_command: Callable[[i
     if swarm.checks:
         looked = ", ".join(f"{name} {count}" for name, count in swarm.checks.items())
         say(f"checks looked: {looked}")
+    left_out = sum(result.faults_left_out for result in swarm.results)
+    if left_out:
+        say(_left_out(left_out))
     failed = swarm.failed
     for result in failed[:LINES_MAX]:
         say("")

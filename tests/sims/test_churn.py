@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from sims import Churn, Crash, Fault, Machine, Scenario, Site
-from sims.churn import plan_faults
+from sims.churn import asked_of_churn, plan_faults
 from sims.entropy import Entropy
 from sims.faults import FAULT_KINDS, KIND_NAMES, Lasting, MachineFault, Partition
 from sims.nat import NAT_KINDS
 from sims.presets import LINE_PRESETS
+from sims.run import run
 from sims.scenario_check import check_scenario
 from sims.scenario_file import find_scenario, load_scenario
+from tests.sims.results import a_scenario
 
 SEEDS = range(20)
 
@@ -95,6 +97,13 @@ def test_where_there_is_no_room_a_fault_is_left_out() -> None:
         Churn(count=500, kinds=("crash",), between_s=(10, 20), for_s=(5, 5)),
     )
     assert 4 <= len(plan_faults(story, Entropy(1))) <= 4 * 3 + 3
+    assert asked_of_churn(story) == 500
+
+
+def test_a_run_says_how_many_were_left_out() -> None:
+    many = Churn(count=30, kinds=("stop",), between_s=(1, 2), for_s=(1, 1))
+    result = run(replace(a_scenario(), duration_s=4, churn=(many,)), 1)
+    assert (result.faults, result.faults_left_out) == (2, 28)
 
 
 def test_what_is_written_down_stays_and_is_not_disturbed() -> None:

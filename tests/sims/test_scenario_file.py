@@ -167,8 +167,8 @@ REFUSALS = [
     ("[scenario]", "[scenari]", "1: scenari: unknown key; did you mean scenario?"),
     ("[expect]", "[expct]", "55: expct: unknown key; did you mean expect?"),
     ("duration_s", "duration", "2: scenario.duration: unknown key; did you mean duration_s?"),
-    ("120", '"120"', "2: scenario.duration_s: expected `float`, got `str`; " + KEYS_OF),
-    ("120", "inf", "2: scenario.duration_s: inf is no span of time; use more than 0"),
+    ("120", '"120"', "2: scenario.duration_s: is text, not a number; " + KEYS_OF),
+    ("120", "inf", "2: scenario.duration_s: is no finite number; use 1 to 604800"),
     ("bootstraps = 2", "bootstraps = 0", "3: scenario.bootstraps: is less than 1; use 1 to 16"),
     (
         "bootstraps = 2",
@@ -246,7 +246,7 @@ REFUSALS = [
     (
         "rate_mbps = 1.5",
         "rate_mbps = 0.0001",
-        "22: sites.home.link.up.rate_mbps: is less than 1 kbit/s; leave it out for no limit",
+        "22: sites.home.link.up.rate_mbps: is less than 8 kbit/s; leave it out for no limit",
     ),
     (
         "mtu = 1400",
@@ -256,12 +256,60 @@ REFUSALS = [
     (
         "latency_ms = 7",
         "latency_ms = nan",
-        "23: sites.home.link.down.latency_ms: is no finite number; use 0 or more",
+        "23: sites.home.link.down.latency_ms: is no finite number; use 0 to 60 s",
     ),
     (
         "count = 3",
         "count = 0",
-        "26: sites.flat.count: 0 sites are none or too many; use at most 1000 sites in all",
+        "26: sites.flat.count: is less than 1; use 1 to 1000",
+    ),
+    (
+        "count = 3",
+        "count = 999",
+        "26: sites.flat.count: makes 1001 sites in all; use at most 1000",
+    ),
+    (
+        "latency_ms = 7",
+        "latency_ms = 1e300",
+        "23: sites.home.link.down.latency_ms: is more than 60 s; use 0 to 60 s",
+    ),
+    (
+        "buffer_kb = 30",
+        "buffer_kb = 0",
+        "22: sites.home.link.up.buffer_kb: is less than one packet of full size; "
+        "use 1492 bytes or more",
+    ),
+    (
+        "mtu = 1400",
+        "mtu = 1e3",
+        f"23: sites.home.link.down.mtu: is a number, not a whole number; {KEYS_OF}",
+    ),
+    (
+        "loss = 0.01",
+        "loss = true",
+        f"21: sites.home.link.loss: is true or false, not a number; {KEYS_OF}",
+    ),
+    (
+        "[scenario]",
+        f'[scenario]\nname = "{"n" * 300}"',
+        f"2: scenario.name: '{'n' * 39}…' is no name; use 1 to 40 letters, digits, - and _",
+    ),
+    (
+        "[sites.carrier]",
+        f"[sites.{'c' * 300}]",
+        f"7: sites.{'c' * 39}…: '{'c' * 39}…' is no name; use 1 to 40 letters, digits, - and _",
+    ),
+    (
+        "starts_at_s = 3",
+        "starts_at_s = 20",
+        "56: expect.all_pairs_connected_by_s: nas is started only at 20 s; "
+        "expect it later, or start that earlier",
+    ),
+    (
+        "between_s = [10, 20]",
+        "between_s = [10, 20]\nfor_s = [1, 101]",
+        "54: churn[0].for_s[1]: what begins at 20 s lasts until 121 s, beyond the run's 120 s; "
+        "let it last shorter or begin earlier, or make scenario.duration_s longer",
     ),
     (
         "lifetime_s = 30",
@@ -367,9 +415,27 @@ def test_a_file_that_is_too_large_or_not_there_or_not_text_is_refused(tmp_path: 
         load_scenario(path)
 
 
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load_scenario(path).duration_s == 120
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("120", "0").encode())
+    with pytest.raises(ConfigError, match=r"marked\.toml:2: scenario\.duration_s"):
+        load_scenario(path)
+
+
+def test_a_name_that_is_none_is_said_so_whatever_its_length() -> None:
+    with pytest.raises(ConfigError, match=r"^scenario '': there is none of this name"):
+        find_scenario("")
+    with pytest.raises(ConfigError, match=f"^scenario {'x' * 39}…: there is none"):
+        find_scenario("x" * 300)
+
+
 def test_a_count_cannot_make_more_than_there_is_room_for() -> None:
     text = GOOD.replace("count = 3", "count = 1000000000000")
-    with pytest.raises(ConfigError, match=r":26: sites.flat.count: 1000000000000 sites"):
+    with pytest.raises(
+        ConfigError, match=r":26: sites.flat.count: is more than 1000; use 1 to 1000"
+    ):
         parse_scenario(text, PATH)
     machines = ", ".join(f'"m{number}"' for number in range(400))
     text = GOOD.replace("count = 3", f"count = 3\nmachines = [{machines}]")

@@ -35,6 +35,12 @@ def test_a_good_run_is_a_matrix_the_checks_and_a_verdict() -> None:
     assert any(line.startswith("2 of 2 pairs have pinged; now 2 are direct") for line in lines)
 
 
+def test_faults_that_were_left_out_are_told() -> None:
+    text = "9997 faults of churn were left out: they would have met others on their targets"
+    assert text in " ".join(shown(a_result(faults_left_out=9_997)))
+    assert "left out" not in " ".join(shown(a_result()))
+
+
 def test_the_matrix_marks_relayed_lost_and_unexpected_pairs() -> None:
     pairs = (
         a_pair("a", "b", path="relayed"),
