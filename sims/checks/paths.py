@@ -26,8 +26,7 @@ SWITCHES_WITHIN_S: Final = 5.0
 """How long packets may still go to the endpoint that was selected before."""
 
 SESSION_LIFETIME_S: Final = 180.0
-"""So long WireGuard may answer to where an authenticated packet came from, and may send along a
-path that was lost: it goes on there, as one that comes back beats none. Then it has no keys."""
+"""So long WireGuard may send to where an authenticated packet came from; then it has no keys."""
 
 ROAMED_MAX_S: Final = 40.0
 """How long WireGuard's endpoint may be another than ICE's in a network where nothing happens:
@@ -147,8 +146,8 @@ def _said_when(what: str, age_s: float) -> str:
 class Destinations(Check):
     """Every packet of WireGuard goes to a path that ICE selected, or back where one came from.
 
-    On a path that was lost it goes on: with data for as long as its keys can last, then with
-    initiations alone, until there is another. Nothing of that outlives the daemon.
+    Along a path that was lost it goes on with initiations until there is another: one that may
+    come back beats none. Nothing of that outlives the daemon.
     """
 
     name = "wireguard-destinations"
@@ -173,7 +172,7 @@ class Destinations(Check):
             self._selected[machine, peer] = selected
             self._allow(machine, selected, peer, _Allowed(now_s, math.inf))
         elif event.cause == str(Stimulus.PATH_LOST):
-            until_s = now_s + SESSION_LIFETIME_S
+            until_s = now_s + SWITCHES_WITHIN_S
             self._allow(machine, before, peer, _Allowed(now_s, until_s, initiations=True))
 
     def _allow(

@@ -231,15 +231,28 @@ def test_wireguard_leaves_the_path_that_was_replaced() -> None:
     assert len(story.found("wireguard-destinations")) == 1
 
 
-def test_wireguard_goes_on_along_a_lost_path_while_it_has_keys_and_then_only_asks() -> None:
+def test_wireguard_only_asks_along_a_path_that_was_lost() -> None:
     story = Story()
     connect(story)
     story.transition("connected", "checking", "path lost", str(TO_NAS))
-    story.now_s = SESSION_LIFETIME_S
+    story.now_s = SWITCHES_WITHIN_S
     story.sent(KEEPALIVE)
-    story.now_s += 1
+    story.now_s = SESSION_LIFETIME_S + 1
     story.sent(INITIATION)
     assert story.found("wireguard-destinations") == []
+    story.sent(KEEPALIVE)
+    assert len(story.found("wireguard-destinations")) == 1
+
+
+def test_wireguard_sends_along_a_lost_path_where_it_was_heard_while_its_keys_last() -> None:
+    story = Story()
+    connect(story)
+    story.received(TO_NAS, KEEPALIVE)
+    story.transition("connected", "checking", "path lost", str(TO_NAS))
+    story.now_s = SESSION_LIFETIME_S
+    story.sent(KEEPALIVE)
+    assert story.found("wireguard-destinations") == []
+    story.now_s += 1
     story.sent(KEEPALIVE)
     assert len(story.found("wireguard-destinations")) == 1
 
@@ -258,7 +271,7 @@ def test_the_path_of_another_peer_is_none_of_wireguards() -> None:
     story.transition(
         "selected", "checking", "path lost", str(TO_NAS), machine=LAPTOP, peer=STRANGER
     )
-    story.now_s += SESSION_LIFETIME_S + 1
+    story.now_s += SWITCHES_WITHIN_S + 1
     story.sent(KEEPALIVE, TO_NAS)
     assert len(story.found("wireguard-destinations")) == 1
 
