@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sims import NAT_KINDS, Crash, Degrade, LinkModel, Partition
 from sims.churn import plan_faults
 from sims.entropy import Entropy
-from sims.faults import FAULT_KINDS
-from sims.nat import Filtering, Firewall, Mapping, PortAssignment
+from sims.faults import FAULT_KINDS, Move
+from sims.nat import Filtering, Firewall, Mapping, NatModel, PortAssignment
 from sims.presets import LINE_PRESETS
 from sims.scenario_file import (
     SCENARIO_SIZE_MAX_BYTES,
@@ -592,6 +592,7 @@ def test_the_stories_that_must_be_there_are_there() -> None:
         "lossy-satellite",
         "udp-blocked",
         "community-20",
+        "dual-stack",
         "churn",
         "swarm",
     }
@@ -630,3 +631,28 @@ def test_the_example_of_the_document_and_its_refusals_are_true() -> None:
 def test_the_document_names_all_there_is() -> None:
     for name in (*scenario_names(), *NAT_KINDS, *LINE_PRESETS, *FAULT_KINDS):
         assert f"\n| `{name}` |" in PAGE, name
+
+
+def test_lifetimes_before_an_answer_and_gaps_of_moves_are_read() -> None:
+    text = """
+[scenario]
+duration_s = 60
+[sites.home]
+nat = { lifetime_unreplied_s = 20 }
+machines = ["phone"]
+[sites.cafe]
+[[faults]]
+at_s = 10
+kind = "move"
+target = "phone"
+to = "cafe"
+for_s = 9
+gap_s = 2.5
+"""
+    scenario = parse_scenario(text, PATH)
+    assert scenario.sites[0].nats == (NatModel(lifetime_unreplied_s=20),)
+    [move] = scenario.faults
+    assert move == Move(at_s=10, target="phone", to="cafe", for_s=9, gap_s=2.5)
+    assert move.ends_at_s == 21.5
+    with pytest.raises(ConfigError, match=r"story\.toml:5: .*lifetime_unreplied_s: 0 is no span"):
+        parse_scenario(text.replace("lifetime_unreplied_s = 20", "lifetime_unreplied_s = 0"), PATH)
