@@ -34,7 +34,7 @@ from sims.scratch import scratch_directory
 from sims.sockets import SimulatedResolver, SimulatedSocketFactory
 from sims.substitutes import real_cpu_s, real_monotonic_s, substituted
 from sims.trace import Trace
-from sims.trio_internals import seeded_scheduling
+from sims.trio_internals import is_interrupted, seeded_scheduling
 from sims.watchdog import StandstillError, Watchdog
 from sims.world import Load
 from wice.errors import WiceError
@@ -202,6 +202,9 @@ class Run:
 
     async def _start_later(self, machine: Machine, nursery: trio.Nursery) -> None:
         await trio.sleep_until(self._began_s + machine.starts_at_s)
+        if is_interrupted():
+            # Hundreds start in one pass of the scheduler, and Ctrl-C would wait for all of them.
+            return
         await self._machines[machine.name].start(nursery)
 
     async def _look_until_over(self) -> None:

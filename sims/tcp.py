@@ -2,53 +2,28 @@
 
 import errno
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Final, Protocol
 
 from sims.clock import Timer
 from sims.packet import Packet, TcpFlags, TcpHeader
 from sims.packet import Protocol as IpProtocol
 from sims.tcp_receive import FIRST_SEQUENCE, ReceiveBuffer
-from sims.tcp_send import BLACK_HOLE_MSS_BYTES, Segment, SendBuffer
-from sims.tcp_timing import LazyTimer, RetransmissionTimeout, TimerHost, next_tick_s
+from sims.tcp_send import SendBuffer
+from sims.tcp_sender import ACK_FLAGS, SYN_ACK_FLAGS, Phase, TcpSender
+from sims.tcp_timing import TimerHost, next_tick_s
 from wice.datagram import Endpoint
 
 BUFFER_SIZE_BYTES: Final = 128 << 10
 """What a connection keeps each way by default, before it holds the writer back."""
 DELAYED_ACK_S: Final = 0.04
 """Linux's TCP_DELACK_MIN; RFC 1122 section 4.2.3.2 allows half a second."""
-SYN_RETRIES_MAX: Final = 6
-"""Linux's tcp_syn_retries: 1 + 2 + 4 + … + 64 s, 127 s in all."""
-SYN_ACK_RETRIES_MAX: Final = 5
-"""Linux's tcp_synack_retries."""
-RETRIES_MAX: Final = 15
-"""Linux's tcp_retries2: some 15 minutes."""
-ORPHAN_RETRIES_MAX: Final = 8
-"""Linux's tcp_orphan_retries, for connections that nobody holds any more."""
 FIN_WAIT_2_S: Final = 60.0
 """Linux's tcp_fin_timeout: what an orphan waits for the other side to end."""
 TIME_WAIT_S: Final = 2.0
 """Short, for it only has to answer the other side's last retransmissions."""
-BLACK_HOLE_RETRIES: Final = 2
-"""Timeouts of one segment until smaller ones are tried."""
-
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16  # plain numbers: testing an IntFlag is slow
-_ACK_FLAGS: Final = TcpFlags.ACK
-_SYN_FLAGS: Final = TcpFlags.SYN
-_SYN_ACK_FLAGS: Final = TcpFlags.SYN | TcpFlags.ACK
-_FIN_ACK_FLAGS: Final = TcpFlags.FIN | TcpFlags.ACK
 _RST_FLAGS: Final = TcpFlags.RST
 _RST_ACK_FLAGS: Final = TcpFlags.RST | TcpFlags.ACK
-
-
-class Phase(Enum):
-    """RFC 9293's states, where OPEN is all those from ESTABLISHED to LAST-ACK."""
-
-    SYN_SENT = auto()
-    SYN_RECEIVED = auto()
-    OPEN = auto()
-    TIME_WAIT = auto()
-    CLOSED = auto()
 
 
 class TcpStack(TimerHost, Protocol):
@@ -63,7 +38,7 @@ def _nothing() -> None:
     pass
 
 
-class TcpConnection:
+class TcpConnection(TcpSender):
     """Made by ``connect`` or ``accept``.
 
     error: an errno once it failed. on_open, on_readable, on_writable: called when something may
@@ -80,6 +55,7 @@ class TcpConnection:
         receive_buffer_bytes: int = BUFFER_SIZE_BYTES,
         send_buffer_bytes: int = BUFFER_SIZE_BYTES,
     ) -> None:
+        super().__init__(stack, send_buffer_bytes, mss_bytes)
         self.local = local
         self.remote = remote
         self.phase = Phase.CLOSED
@@ -91,13 +67,7 @@ class TcpConnection:
         self._stack = stack
         self._mss_bytes = mss_bytes
         self._incoming = ReceiveBuffer(receive_buffer_bytes)
-        self._outgoing = SendBuffer(send_buffer_bytes, mss_bytes)
         self._has_ended_first = False
-        self._rto = RetransmissionTimeout()
-        self._retries = 0
-        self._timer = LazyTimer(stack, self._time_out)
-        self._timed: int | None = None
-        self._timed_since_s = 0.0
         self._ack_timer: Timer | None = None
         self._unanswered_bytes = 0
 
@@ -131,12 +101,6 @@ class TcpConnection:
     @property
     def room_bytes(self) -> int:
         return self._outgoing.room_bytes
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether there is so much room that it is worth waking a writer."""
-        outgoing = self._outgoing
-        return self.phase is Phase.CLOSED or outgoing.room_bytes * 3 >= outgoing.capacity_bytes
 
     @property
     def is_ending(self) -> bool:
@@ -248,7 +212,7 @@ class TcpConnection:
             self._open(header)
             self._send_ack()
         else:
-            self._transmit(_SYN_ACK_FLAGS, 0)
+            self._transmit(SYN_ACK_FLAGS, 0)
 
     def _start(self, syn: TcpHeader) -> None:
         self._incoming.start()
@@ -266,65 +230,6 @@ class TcpConnection:
         self.on_open()
         self.on_writable()
         self._push()
-
-    # Acknowledgements of what we sent
-
-    def _take_acknowledgement(self, header: TcpHeader, size: int) -> bool:
-        """False when the segment acknowledges what was never sent."""
-        acknowledgement = header.acknowledgement
-        outgoing = self._outgoing
-        if acknowledgement > outgoing.sent:
-            self._send_ack()
-            return False
-        edge = acknowledgement + header.window_bytes
-        has_more_room = edge > outgoing.edge
-        if has_more_room:
-            # A receiver never takes back what it offered, so the furthest is the newest.
-            outgoing.edge = edge
-            if outgoing.is_probing:
-                self._timer.stop()
-                self._rto.progress()
-        if acknowledgement > outgoing.unacknowledged:
-            self._progress(acknowledgement)
-        elif outgoing.is_probing:
-            if not self.is_orphan:
-                self._retries = 0
-        elif self._is_lost_by_duplicates(acknowledgement, is_bare=not size and not has_more_room):
-            self._retransmit_first()
-        if outgoing.next < outgoing.end:
-            self._push()
-        return True
-
-    def _progress(self, acknowledgement: int) -> None:
-        outgoing = self._outgoing
-        acknowledged_bytes = acknowledgement - outgoing.unacknowledged
-        outgoing.acknowledge(acknowledgement)
-        self._retries = 0
-        self._rto.progress()
-        self._take_sample(acknowledgement)
-        if outgoing.window.take_progress(acknowledgement, acknowledged_bytes):
-            self._retransmit_first()
-        if acknowledgement < outgoing.sent:
-            self._timer.expect_within(self._rto.wait_s)
-        else:
-            self._timer.stop()
-            if self.is_orphan:
-                self._wait_as_orphan()
-        if self.is_writable:
-            self.on_writable()
-
-    def _is_lost_by_duplicates(self, acknowledgement: int, *, is_bare: bool) -> bool:
-        """RFC 5681 section 2: whether so many say the same that a segment must be lost."""
-        outgoing = self._outgoing
-        if acknowledgement != outgoing.unacknowledged or not is_bare:
-            return False
-        return outgoing.window.take_duplicate(outgoing.flight_bytes, outgoing.sent)
-
-    def _take_sample(self, acknowledgement: int) -> None:
-        """Learn the round trip, if what was timed is acknowledged."""
-        if self._timed is not None and acknowledgement >= self._timed:
-            self._rto.sample(self._stack.now_s - self._timed_since_s)
-            self._timed = None
 
     # The other side's stream
 
@@ -353,38 +258,9 @@ class TcpConnection:
 
     # Sending
 
-    def _push(self) -> None:
-        """Send what the windows allow."""
-        if self.phase is not Phase.OPEN:
-            return
-        outgoing = self._outgoing
-        sent_before = outgoing.sent
-        for segment in outgoing.segments():
-            if self._timed is None and segment.sequence >= sent_before:
-                self._timed = segment.after
-                self._timed_since_s = self._stack.now_s
-            self._send_segment(segment)
-        if outgoing.is_waiting and not self._timer.is_pending:
-            self._timer.expect_within(self._rto.wait_s)
-
-    def _retransmit_first(self) -> None:
-        self._timed = None
-        self._send_segment(self._outgoing.first())
-
-    def _send_segment(self, segment: Segment) -> None:
-        flags = _FIN_ACK_FLAGS if segment.is_last else _ACK_FLAGS
-        self._transmit(flags, segment.sequence, segment.payload)
-
-    def _send_syn(self) -> None:
-        is_answer = self.phase is Phase.SYN_RECEIVED
-        self._timed = FIRST_SEQUENCE if not self._retries else None
-        self._timed_since_s = self._stack.now_s
-        self._transmit(_SYN_ACK_FLAGS if is_answer else _SYN_FLAGS, 0)
-        self._timer.expect_within(self._rto.wait_s)
-
     def _send_ack(self) -> None:
         if self.phase is not Phase.CLOSED:
-            self._transmit(_ACK_FLAGS, self._outgoing.sent)
+            self._transmit(ACK_FLAGS, self._outgoing.sent)
 
     def _send_reset(self, sequence: int) -> None:
         header = TcpHeader(_RST_FLAGS, sequence, 0, 0)
@@ -411,34 +287,6 @@ class TcpConnection:
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None
-
-    def _time_out(self) -> None:
-        if self.phase is Phase.TIME_WAIT or (self.is_orphan and self._outgoing.is_ended):
-            self._finish()
-            return
-        if self._retries >= self._retries_max():
-            self._fail(errno.ETIMEDOUT)
-            return
-        self._retries += 1
-        self._timed = None
-        self._rto.back_off()
-        if self.phase is not Phase.OPEN:
-            self._send_syn()
-        elif self._outgoing.is_probing:
-            self._send_segment(self._outgoing.probe())
-            self._timer.expect_within(self._rto.wait_s)
-        else:
-            if self._retries == BLACK_HOLE_RETRIES:
-                self._outgoing.shrink_segments(BLACK_HOLE_MSS_BYTES)
-            self._outgoing.go_back()
-            self._push()
-
-    def _retries_max(self) -> int:
-        if self.phase is Phase.SYN_SENT:
-            return SYN_RETRIES_MAX
-        if self.phase is Phase.SYN_RECEIVED:
-            return SYN_ACK_RETRIES_MAX
-        return ORPHAN_RETRIES_MAX if self.is_orphan else RETRIES_MAX
 
     # The end
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from sims.clock import Timer
 from sims.packet import Packet, Protocol, TcpFlags, TcpHeader
 from sims.ports import WILDCARDS, Ports, covers
-from sims.tcp import Phase, TcpConnection
+from sims.tcp import TcpConnection
+from sims.tcp_sender import Phase
 from wice.datagram import Endpoint
 
 if TYPE_CHECKING:

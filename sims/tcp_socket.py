@@ -12,7 +12,8 @@ from sims.host import Host
 from sims.interfaces import Route
 from sims.ports import WILDCARDS, Bindable
 from sims.socket_base import InternetSocket, raise_errno
-from sims.tcp import Phase, TcpConnection
+from sims.tcp import TcpConnection
+from sims.tcp_sender import Phase
 from sims.tun import SimulatedTun
 from wice.datagram import Endpoint
 

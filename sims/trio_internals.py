@@ -51,6 +51,11 @@ def throw_into(task: trio.lowlevel.Task, error: BaseException) -> None:
     task._next_send_fn, task._next_send = task.coro.throw, error
 
 
+def is_interrupted() -> bool:
+    """Whether Ctrl-C waits for the tasks that are about to run."""
+    return _run.GLOBAL_RUN_CONTEXT.runner.ki_pending
+
+
 def age_of(task: trio.lowlevel.Task) -> int:
     """How many tasks there were before it."""
     return task._counter
