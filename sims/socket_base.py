@@ -172,6 +172,14 @@ class SimulatedSocket(trio.socket.SocketType):
             raise_errno(errno.ENOPROTOOPT)
         return 0
 
+    # Reading
+
+    async def recv_into(self, buffer: "Buffer", nbytes: int = 0, flags: int = 0) -> int:
+        view = memoryview(buffer).cast("B")
+        data = await self.recv(nbytes or len(view), flags)
+        view[: len(data)] = data
+        return len(data)
+
     # Waiting
 
     def is_readable(self) -> bool:
@@ -227,6 +235,19 @@ class InternetSocket(SimulatedSocket):
 
     def may_share_with(self, other: Bindable) -> bool:
         raise NotImplementedError
+
+    def _bind(self, endpoint: Endpoint) -> None:
+        raise NotImplementedError
+
+    async def bind(self, address: Any) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        endpoint = await self._resolve(address)
+        self._check_open()
+        if self.local is not None:
+            raise_errno(errno.EINVAL)
+        self._check_bindable(endpoint)
+        self._bind(endpoint)
+        await self._complete()
 
     def getsockname(self) -> Any:
         self._check_open()

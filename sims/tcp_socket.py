@@ -89,15 +89,8 @@ class TcpSocket(InternetSocket):
 
     # Addresses
 
-    async def bind(self, address: Any) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        endpoint = await self._resolve(address)
-        self._check_open()
-        if self.local is not None:
-            raise_errno(errno.EINVAL)
-        self._check_bindable(endpoint)
+    def _bind(self, endpoint: Endpoint) -> None:
         self._host.tcp.bind(self, endpoint)
-        await self._complete()
 
     def getpeername(self) -> Any:
         self._check_open()
@@ -216,12 +209,6 @@ class TcpSocket(InternetSocket):
         if not waited:
             await self._complete()
         return data
-
-    async def recv_into(self, buffer: "Buffer", nbytes: int = 0, flags: int = 0) -> int:
-        view = memoryview(buffer).cast("B")
-        data = await self.recv(nbytes or len(view), flags)
-        view[: len(data)] = data
-        return len(data)
 
     async def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         return await self.recv(bufsize, flags), None

@@ -77,15 +77,8 @@ class UdpSocket(InternetSocket):
 
     # Addresses
 
-    async def bind(self, address: Any) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        endpoint = await self._resolve(address)
-        self._check_open()
-        if self.local is not None:
-            raise_errno(errno.EINVAL)
-        self._check_bindable(endpoint)
+    def _bind(self, endpoint: Endpoint) -> None:
         self._host.udp.bind(self, endpoint)
-        await self._complete()
 
     async def connect(self, address: Any) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()

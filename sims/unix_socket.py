@@ -164,12 +164,6 @@ class UnixSocket(SimulatedSocket):
             await self._complete()
         return data
 
-    async def recv_into(self, buffer: "Buffer", nbytes: int = 0, flags: int = 0) -> int:
-        view = memoryview(buffer).cast("B")
-        data = await self.recv(nbytes or len(view), flags)
-        view[: len(data)] = data
-        return len(data)
-
     def is_readable(self) -> bool:
         return bool(self._received or self._is_over or self._accepted)
 

@@ -5,17 +5,14 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from sims.faults import (
-    AddressChange,
-    Corrupt,
     Crash,
-    Degrade,
     Fault,
-    LinkDown,
+    MachineFault,
     Move,
-    NatReboot,
     Partition,
     ReplayEnvelopes,
     ReplayPackets,
+    SiteFault,
     Sleep,
     Stop,
 )
@@ -24,9 +21,6 @@ from sims.world import World
 
 TICK_S: Final = 0.001
 """By so much what happens may miss when it was planned."""
-
-_OF_A_MACHINE: Final = Crash | Stop | Sleep | Move
-_OF_A_SITE: Final = AddressChange | NatReboot | LinkDown | Degrade | Corrupt
 
 
 class Span(NamedTuple):
@@ -172,12 +166,12 @@ class Quiet:
     def _touches(self, fault: Fault, machine: str) -> bool:
         if isinstance(fault, Partition):
             return not self._sites_of(machine).isdisjoint((*fault.one, *fault.other))
-        if isinstance(fault, _OF_A_MACHINE):
+        if isinstance(fault, ReplayPackets | ReplayEnvelopes):
+            return False
+        if isinstance(fault, MachineFault):
             return fault.target == machine
-        if isinstance(fault, _OF_A_SITE):
-            return fault.target in self._sites_of(machine)
-        assert isinstance(fault, ReplayPackets | ReplayEnvelopes), fault
-        return False
+        assert isinstance(fault, SiteFault), fault
+        return fault.target in self._sites_of(machine)
 
     def _sites_of(self, machine: str) -> frozenset[str]:
         """Every site that the machine is at in the course of the run, and those these are behind.
