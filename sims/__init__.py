@@ -3,7 +3,7 @@
 What a scenario is made of is here; it is plain data, and importing it imports nothing else.
 """
 
-from sims.faults import (
+from sims.model.faults import (
     AddressChange,
     Corrupt,
     Crash,
@@ -18,10 +18,10 @@ from sims.faults import (
     Sleep,
     Stop,
 )
-from sims.link import BurstLoss, LineModel, LinkModel
-from sims.nat import NAT_KINDS, Filtering, Firewall, Mapping, NatModel, PortAssignment
-from sims.presets import LINE_PRESETS
-from sims.scenario import Churn, Expectation, Machine, Scenario, Site
+from sims.model.link import BurstLoss, LineModel, LinkModel
+from sims.model.nat import NAT_KINDS, Filtering, Firewall, Mapping, NatModel, PortAssignment
+from sims.model.presets import LINE_PRESETS
+from sims.model.scenario import Churn, Expectation, Machine, Scenario, Site
 
 __all__ = [
     "LINE_PRESETS",

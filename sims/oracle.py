@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sims.nat import Filtering, Firewall, Mapping, NatModel
-from sims.scenario import Scenario, Site
+from sims.model.nat import Filtering, Firewall, Mapping, NatModel
+from sims.model.scenario import Scenario, Site
 
 ROUNDS_MAX: Final = 3
 """Two mappings that both depend on ports answer one another from new ports for ever; all others

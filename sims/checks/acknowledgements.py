@@ -9,7 +9,7 @@ from sims.checks.findings import Findings, pair_name
 from sims.checks.names import Names
 from sims.checks.quiet import Quiet
 from sims.checks.snapshot import PeerView, Snapshot
-from sims.world import World
+from sims.model.world import World
 from wice.events import EnvelopeDelivered, Event
 from wice.signaling.session import SessionTiming
 

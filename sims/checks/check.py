@@ -5,7 +5,7 @@ from typing import ClassVar
 from sims.checks.findings import Findings
 from sims.checks.quiet import Quiet
 from sims.checks.snapshot import Snapshot
-from sims.world import World
+from sims.model.world import World
 from wice.events import Event
 
 

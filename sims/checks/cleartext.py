@@ -10,8 +10,8 @@ from typing import Final
 from sims.checks.check import Check
 from sims.checks.findings import Findings
 from sims.checks.quiet import Quiet
-from sims.packet import Packet
-from sims.world import PING_MARKER, World
+from sims.internet.packet import Packet
+from sims.model.world import PING_MARKER, World
 from wice.datagram import Endpoint
 
 BLOCK_SIZE_BYTES: Final = 8

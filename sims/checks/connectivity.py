@@ -9,8 +9,8 @@ from sims.checks.names import Names
 from sims.checks.quiet import Quiet, chain_of
 from sims.checks.replies import Replies
 from sims.checks.snapshot import Snapshot
-from sims.link import LinkModel
-from sims.world import World
+from sims.model.link import LinkModel
+from sims.model.world import World
 from wice.events import Event, PeerTransitioned
 from wice.peer.states import Stimulus
 

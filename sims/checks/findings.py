@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Final
 
-from sims.result import Violation
-from sims.world import World
+from sims.model.result import Violation
+from sims.model.world import World
 
 VIOLATIONS_MAX: Final = 200
 """Violations kept of a run."""

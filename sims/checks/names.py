@@ -1,6 +1,6 @@
 """Whose key is whose."""
 
-from sims.world import World
+from sims.model.world import World
 from wice.keys import PublicKey
 
 

@@ -8,8 +8,8 @@ from sims.checks.findings import Findings, pair_name
 from sims.checks.names import Names
 from sims.checks.quiet import Quiet
 from sims.checks.snapshot import PeerView, Snapshot
-from sims.packet import Packet, PacketEvent, Protocol
-from sims.world import World
+from sims.internet.packet import Packet, PacketEvent, Protocol
+from sims.model.world import World
 from wice.datagram import Endpoint
 from wice.events import Event, PeerTransitioned
 from wice.peer.machine import HANDSHAKE_WITHHELD_S

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from sims.faults import (
+from sims.model.faults import (
     Crash,
     Fault,
     MachineFault,
@@ -16,8 +16,8 @@ from sims.faults import (
     Sleep,
     Stop,
 )
-from sims.scenario import HEALED_WITHIN_S, Scenario
-from sims.world import World
+from sims.model.scenario import HEALED_WITHIN_S, Scenario
+from sims.model.world import World
 
 TICK_S: Final = 0.001
 """By so much what happens may miss when it was planned."""

@@ -7,8 +7,8 @@ from typing import Final
 from sims.checks.check import Check
 from sims.checks.findings import Findings
 from sims.checks.quiet import Quiet
-from sims.packet import Packet, Protocol
-from sims.world import PING_MARKER, World
+from sims.internet.packet import Packet, Protocol
+from sims.model.world import PING_MARKER, World
 
 NUMBERS_MAX: Final = 1 << 23
 """Pings of one pair whose second copy is known as such, a bit for each; more than in the longest

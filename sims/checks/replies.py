@@ -1,6 +1,6 @@
 """When pings through tunnels were answered."""
 
-from sims.world import World
+from sims.model.world import World
 
 
 class Replies:

@@ -8,8 +8,8 @@ from sims.checks.findings import Findings, pair_name
 from sims.checks.names import Names
 from sims.checks.quiet import Quiet
 from sims.checks.snapshot import PeerView, Snapshot
-from sims.faults import Crash, ReplayEnvelopes, Stop
-from sims.world import World
+from sims.model.faults import Crash, ReplayEnvelopes, Stop
+from sims.model.world import World
 from wice.events import Event, PeerTransitioned
 from wice.peer.states import Stimulus
 

@@ -6,7 +6,7 @@ from sims.checks.check import Check
 from sims.checks.findings import Findings, pair_name
 from sims.checks.names import Names
 from sims.checks.quiet import Quiet
-from sims.world import World
+from sims.model.world import World
 from wice.events import Event, PeerTransitioned
 from wice.peer.states import TRANSITIONS, State
 

@@ -17,9 +17,9 @@ from sims.checks.replies import Replies
 from sims.checks.sessions import Sessions
 from sims.checks.snapshot import Snapshot
 from sims.checks.states import Transitions
-from sims.packet import PacketEvent
-from sims.result import Violation
-from sims.world import World
+from sims.internet.packet import PacketEvent
+from sims.model.result import Violation
+from sims.model.world import World
 from wice.events import Event
 
 

@@ -95,7 +95,7 @@ def demo(
     same. Exits 0 only if every ping came back through the tunnel, with --grid only if every pair
     that can be direct is, and no other.
     """
-    from sims import simulated_demo
+    from sims.commands import simulated_demo
     from sims.lab import run as lab
     from sims.lab.requirements import missing
 

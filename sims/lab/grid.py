@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import trio
 
-from sims.grid import DIRECT, FAILED, HOMES, NO_PATH, Cell
 from sims.lab.demo import Demo
 from sims.lab.display import SilentDisplay
 from sims.lab.lab import open_lab
@@ -17,6 +16,7 @@ from sims.lab.progress import Stage
 from sims.lab.registry import LABS_DIRECTORY
 from sims.lab.report import Report
 from sims.lab.topology import IpVersions, Topology, sites_of
+from sims.many.grid import DIRECT, FAILED, HOMES, NO_PATH, Cell
 from sims.oracle import STATEFUL, Level, Side, can_punch
 from wice.peer.machine import NO_PATH_REASON
 

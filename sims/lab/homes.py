@@ -9,7 +9,7 @@ from typing import Final
 from p2p.identity import peer_id_of
 from sims.lab.lab import Lab
 from sims.lab.topology import IPAddress, IPInterface, IpVersions
-from sims.machine_files import (
+from sims.machines.machine_files import (
     MachineFiles,
     Peer,
     bootstrap_config,

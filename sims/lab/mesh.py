@@ -19,7 +19,7 @@ from sims.lab.lab import Lab
 from sims.lab.ping import PingStatistics, ping, wait_first_reply
 from sims.lab.process import LabProcess, start_process
 from sims.lab.progress import Pair
-from sims.machine_files import MachineFiles
+from sims.machines.machine_files import MachineFiles
 from wice.daemon.control import request_async
 from wice.errors import RemoteProtocolError
 

@@ -8,7 +8,7 @@ entry in ``NAT_KINDS`` and nothing else.
 from dataclasses import dataclass
 from typing import Final
 
-from sims.nat import Filtering, Mapping
+from sims.model.nat import Filtering, Mapping
 
 WAN: Final = "wan"
 """A router's interface towards the internet."""

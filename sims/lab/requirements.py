@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from sims.lab.namespaces import LabError, Namespace
-from sims.processes import run_in_processes
+from sims.many.processes import run_in_processes
 
 COMMANDS: Final = {
     "ip": "iproute2",

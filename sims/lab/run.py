@@ -13,7 +13,6 @@ from typing import Final
 import trio
 from rich.console import Console
 
-from sims.grid import Cell, grid_table
 from sims.lab.demo import Demo
 from sims.lab.display import (
     COLUMNS_MAX,
@@ -34,6 +33,7 @@ from sims.lab.registry import clean
 from sims.lab.report import Report
 from sims.lab.requirements import missing
 from sims.lab.topology import IpVersions, Topology, sites_of
+from sims.many.grid import Cell, grid_table
 
 HOME_NAMES: Final = (
     *("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"),

@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator
 
 from sims import Machine, Scenario, Site
-from sims.grid import kinds_of, run_grid
-from sims.nat import NAT_KINDS
-from sims.presets import LINE_PRESETS
-from sims.processes import preload, processors, run_in_processes
-from sims.result import RunResult
-from sims.run import run
-from sims.scenario_file import find_scenario, load_scenario
-from sims.swarm import run_swarm
+from sims.files.scenario_file import find_scenario, load_scenario
+from sims.many.grid import kinds_of, run_grid
+from sims.many.processes import preload, processors, run_in_processes
+from sims.many.swarm import run_swarm
+from sims.model.nat import NAT_KINDS
+from sims.model.presets import LINE_PRESETS
+from sims.model.result import RunResult
+from sims.running.run import run
 from tests.bench.report import Goal, Row
 
 ROUNDS = 3

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from p2p.section import NodeAddress, Section, TcpAddress, check_peer_id, peer_id_text
-from sims.scenario_file import find_scenario, load_scenario
+from sims.files.scenario_file import find_scenario, load_scenario
 from tests.fuzz.mutation import TEXT, VALUES
 from tests.fuzz.target import Case, Target
 from wice.cli.commands import _control_socket

@@ -14,13 +14,13 @@ import pytest
 import trio
 from rich.console import Console
 
-from sims.grid import DIRECT, FAILED, NO_PATH, Cell, grid_table
-from sims.grid import run_grid as run_simulated_grid
 from sims.lab.grid import can_be_direct, kinds_of, run_pair
 from sims.lab.nat import NAT_KINDS
 from sims.lab.topology import IpVersions
-from sims.processes import preload, processors
-from sims.run import run
+from sims.many.grid import DIRECT, FAILED, NO_PATH, Cell, grid_table
+from sims.many.grid import run_grid as run_simulated_grid
+from sims.many.processes import preload, processors
+from sims.running.run import run
 
 HANG_S = 900.0
 

@@ -10,7 +10,7 @@ import trio
 from sims.lab.lab import Lab
 from sims.lab.nat import NAT_KINDS
 from sims.lab.process import start_process
-from sims.nat import Filtering, Mapping
+from sims.model.nat import Filtering, Mapping
 
 pytestmark = [
     pytest.mark.root,

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from sims.link import LineModel
-from sims.result import PairResult, RunResult, Violation
-from sims.scenario import LAN, Machine, Scenario, Site
+from sims.model.link import LineModel
+from sims.model.result import PairResult, RunResult, Violation
+from sims.model.scenario import LAN, Machine, Scenario, Site
 
 
 def a_scenario(machines: int = 2) -> Scenario:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sims.checks import Checks
-from sims.clock import STARTS_AT_S
-from sims.faults import Fault
-from sims.link import LineModel, LinkModel
-from sims.nat import PORT_RESTRICTED
-from sims.packet import Packet, PacketEvent, Protocol, TcpHeader
-from sims.scenario import Expectation, Machine, Scenario, Site
-from sims.world import PING_MARKER, Load
+from sims.internet.packet import Packet, PacketEvent, Protocol, TcpHeader
+from sims.model.faults import Fault
+from sims.model.link import LineModel, LinkModel
+from sims.model.nat import PORT_RESTRICTED
+from sims.model.scenario import Expectation, Machine, Scenario, Site
+from sims.model.world import PING_MARKER, Load
+from sims.runtime.clock import STARTS_AT_S
 from wice.datagram import Endpoint
 from wice.events import EnvelopeDelivered, PeerTransitioned
 from wice.keys import PrivateKey, PublicKey

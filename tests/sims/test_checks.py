@@ -18,9 +18,9 @@ from sims.checks.paths import (
     SESSION_LIFETIME_S,
     SWITCHES_WITHIN_S,
 )
-from sims.faults import Crash, ReplayEnvelopes, ReplayPackets, Sleep, Stop
-from sims.packet import TcpFlags, TcpHeader
-from sims.world import PING_MARKER, Load
+from sims.internet.packet import TcpFlags, TcpHeader
+from sims.model.faults import Crash, ReplayEnvelopes, ReplayPackets, Sleep, Stop
+from sims.model.world import PING_MARKER, Load
 from tests.sims.story_for_checks import (
     ADDRESSES,
     ELSEWHERE,

@@ -1,9 +1,9 @@
 """Who should reach whom, and by when: stories that hold, and stories that do not."""
 
 from sims.checks.connectivity import FRESH_SILENT_MAX_S, OLD_SILENT_MAX_S
-from sims.faults import AddressChange, Crash, LinkDown, Partition, ReplayPackets, Sleep
-from sims.link import BurstLoss
-from sims.scenario import Expectation
+from sims.model.faults import AddressChange, Crash, LinkDown, Partition, ReplayPackets, Sleep
+from sims.model.link import BurstLoss
+from sims.model.scenario import Expectation
 from tests.sims.story_for_checks import LAPTOP, NAS, TO_NAS, Story, a_line
 
 

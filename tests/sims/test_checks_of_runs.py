@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import trio
 
-import sims.machine
-from sims.result import RunResult
-from sims.run import run
-from sims.scenario import Scenario
+import sims.machines.machine
+from sims.model.result import RunResult
+from sims.model.scenario import Scenario
+from sims.running.run import run
 from tests.sims.results import a_scenario
 
 ENDS_AFTER_S = 6.0
@@ -35,7 +35,9 @@ def run_for(duration_s: float) -> RunResult:
 
 @pytest.mark.parametrize("name", ["run_up", "run_bootstrap"])
 def test_a_daemon_that_ends_by_itself_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sims.machine, name, ends_by_itself(getattr(sims.machine, name)))
+    monkeypatch.setattr(
+        sims.machines.machine, name, ends_by_itself(getattr(sims.machines.machine, name))
+    )
     result = run_for(ENDS_AFTER_S + 1)
     subjects = ["bootstrap-1"] if name == "run_bootstrap" else ["pc-1", "pc-2"]
     assert sorted(violation.subject for violation in result.violations) == subjects

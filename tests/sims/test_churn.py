@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from sims import Churn, Crash, Fault, Machine, Scenario, Site
-from sims.churn import asked_of_churn, plan_faults
-from sims.entropy import Entropy
-from sims.faults import FAULT_KINDS, KIND_NAMES, Lasting, MachineFault, Partition
-from sims.nat import NAT_KINDS
-from sims.presets import LINE_PRESETS
-from sims.run import run
-from sims.scenario_check import check_scenario
-from sims.scenario_file import find_scenario, load_scenario
+from sims.files.scenario_file import find_scenario, load_scenario
+from sims.model.faults import FAULT_KINDS, KIND_NAMES, Lasting, MachineFault, Partition
+from sims.model.nat import NAT_KINDS
+from sims.model.presets import LINE_PRESETS
+from sims.model.scenario_check import check_scenario
+from sims.running.churn import asked_of_churn, plan_faults
+from sims.running.run import run
+from sims.runtime.entropy import Entropy
 from tests.sims.results import a_scenario
 
 SEEDS = range(20)

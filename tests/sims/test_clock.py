@@ -5,7 +5,7 @@ from functools import partial
 
 import trio
 
-from sims.clock import VirtualClock
+from sims.runtime.clock import VirtualClock
 
 
 def test_a_day_passes_at_once() -> None:

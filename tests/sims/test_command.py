@@ -13,11 +13,11 @@ from typing import IO, Any, Final
 import pytest
 from click.testing import CliRunner, Result
 
-from sims import processes
-from sims.command import sim
-from sims.result import RunResult
-from sims.scenario import Scenario
-from sims.scratch import in_memory
+from sims.commands.command import sim
+from sims.many import processes
+from sims.model.result import RunResult
+from sims.model.scenario import Scenario
+from sims.runtime.scratch import in_memory
 from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 from wice.errors import ConfigError
 
@@ -77,13 +77,13 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     world = World(tmp_path)
-    runner, loader = ModuleType("sims.run"), ModuleType("sims.scenario_file")
+    runner, loader = ModuleType("sims.running.run"), ModuleType("sims.files.scenario_file")
     runner.run = world.run  # type: ignore[attr-defined]
     loader.find_scenario = world.find_scenario  # type: ignore[attr-defined]
     loader.load_scenario = world.load_scenario  # type: ignore[attr-defined]
     loader.scenario_names = world.scenario_names  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sims.run", runner)
-    monkeypatch.setitem(sys.modules, "sims.scenario_file", loader)
+    monkeypatch.setitem(sys.modules, "sims.running.run", runner)
+    monkeypatch.setitem(sys.modules, "sims.files.scenario_file", loader)
     monkeypatch.setattr(processes, "preload", lambda: None)
     return world
 
@@ -329,7 +329,7 @@ def test_an_interrupted_swarm_leaves_what_is_finished(
     def tell(self: object, *, is_ok: bool) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sims.table.CountProgress.tell", tell)
+    monkeypatch.setattr("sims.commands.table.CountProgress.tell", tell)
     file = tmp_path / "swarm.json"
     done = invoke("swarm", "--seeds", "9", "--jobs", "1", "--json", str(file))
     assert done.exit_code == 130
@@ -359,7 +359,7 @@ def test_ctrl_c_before_anything_is_known(world: World, monkeypatch: pytest.Monke
     def interrupt(_name: str) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["sims.scenario_file"], "find_scenario", interrupt)
+    monkeypatch.setattr(sys.modules["sims.files.scenario_file"], "find_scenario", interrupt)
     done = invoke("run", "homes")
     assert done.exit_code == 130
     assert done.stderr == ""

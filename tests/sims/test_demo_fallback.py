@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sims import simulated_demo
+from sims.commands import simulated_demo
+from sims.commands.simulated_demo import LATENCY_S, Story, demo_scenario
 from sims.lab import requirements
 from sims.lab.command import demo
 from sims.lab.link import PLAIN, Link
 from sims.lab.progress import Pair, Stage
 from sims.lab.topology import IpVersions
-from sims.nat import Firewall
-from sims.result import RunResult
-from sims.scenario import Scenario
-from sims.scenario_check import check_scenario
-from sims.simulated_demo import LATENCY_S, Story, demo_scenario
+from sims.model.nat import Firewall
+from sims.model.result import RunResult
+from sims.model.scenario import Scenario
+from sims.model.scenario_check import check_scenario
 from tests.sims.results import a_pair, a_result
 
 ROOT = Path(__file__).parents[2]
@@ -80,9 +80,9 @@ def a_trace(pings: int) -> list[dict[str, Any]]:
 def no_lab(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The runner's module, on a machine that no lab can be built on."""
     monkeypatch.setattr(requirements, "missing", lambda: LACKING)
-    runner = ModuleType("sims.run")
+    runner = ModuleType("sims.running.run")
     runner.run = play()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sims.run", runner)
+    monkeypatch.setitem(sys.modules, "sims.running.run", runner)
     monkeypatch.setattr(simulated_demo, "preload", lambda: None)
     return runner
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sims.churn import plan_faults
-from sims.entropy import Entropy
-from sims.faults import FAULT_KINDS
-from sims.processes import processors
-from sims.scenario_file import find_scenario, load_scenario, scenario_names
+from sims.files.scenario_file import find_scenario, load_scenario, scenario_names
+from sims.many.processes import processors
+from sims.model.faults import FAULT_KINDS
+from sims.running.churn import plan_faults
+from sims.runtime.entropy import Entropy
 
 ROOT = Path(__file__).parents[2]
 

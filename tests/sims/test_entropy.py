@@ -1,6 +1,6 @@
 """One seed, one tree: what is drawn in one place shifts nothing in another."""
 
-from sims.entropy import Entropy
+from sims.runtime.entropy import Entropy
 
 
 def test_the_same_place_draws_the_same() -> None:

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 from sims import Scenario, Site
-from sims.faults import Crash, Fault, Move
-from sims.link import LineModel, LinkModel
-from sims.nat import NAT_KINDS
-from sims.run import run
-from sims.scenario import Machine
+from sims.model.faults import Crash, Fault, Move
+from sims.model.link import LineModel, LinkModel
+from sims.model.nat import NAT_KINDS
+from sims.model.scenario import Machine
+from sims.running.run import run
 
 LINE = LineModel(LinkModel(latency_s=0.01), LinkModel(latency_s=0.01))
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from sims.connections import TCP_ESTABLISHED_S, TCP_TRANSITORY_S, MidStream
-from sims.drops import Drop
-from sims.firewall import FLOWS_MAX, PacketFilter
-from sims.nat import UDP_REPLIED_S, UDP_UNREPLIED_S, Firewall
-from sims.packet import Packet, Protocol, TcpFlags, TcpHeader
+from sims.internet.connections import TCP_ESTABLISHED_S, TCP_TRANSITORY_S, MidStream
+from sims.internet.drops import Drop
+from sims.internet.firewall import FLOWS_MAX, PacketFilter
+from sims.internet.packet import Packet, Protocol, TcpFlags, TcpHeader
+from sims.model.nat import UDP_REPLIED_S, UDP_UNREPLIED_S, Firewall
 from wice.datagram import Endpoint
 
 INSIDE = Endpoint("2001:db8::10", 5_000)

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 from rich.console import Console
 
-from sims.grid import (
+from sims.many.grid import (
     DIRECT,
     FAILED,
     GRID_FIREWALLS,
@@ -21,12 +21,12 @@ from sims.grid import (
     kinds_of,
     run_grid,
 )
-from sims.nat import GRID_KINDS
+from sims.many.swarm import Run
+from sims.model.nat import GRID_KINDS
+from sims.model.result import PairResult, RunResult, Violation
+from sims.model.scenario import Scenario
+from sims.model.scenario_check import check_scenario
 from sims.oracle import can_be_direct
-from sims.result import PairResult, RunResult, Violation
-from sims.scenario import Scenario
-from sims.scenario_check import check_scenario
-from sims.swarm import Run
 from wice.peer.machine import NO_PATH_REASON
 
 AT_ONCE = 2

@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
-from sims.grid import DIRECT, Cell, run_grid
-from sims.nat import Filtering, Mapping, NatModel
-from sims.processes import preload, processors
-from sims.run import run
-from sims.translation import Nat
+from sims.internet.translation import Nat
+from sims.many.grid import DIRECT, Cell, run_grid
+from sims.many.processes import preload, processors
+from sims.model.nat import Filtering, Mapping, NatModel
+from sims.running.run import run
 
 KINDS = ("port-restricted", "symmetric")
 

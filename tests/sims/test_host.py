@@ -6,8 +6,8 @@ import socket
 import pytest
 import trio
 
-from sims.host import NETWORK_CHANGE_DEBOUNCE_S, Host
-from sims.packet import TcpFlags
+from sims.internet.packet import TcpFlags
+from sims.stack.host import NETWORK_CHANGE_DEBOUNCE_S, Host
 from tests.sims.wire import Wire, on, run
 from wice.platform import LinkConfig
 
@@ -199,7 +199,7 @@ def test_a_crash_is_silent_and_what_comes_later_is_refused() -> None:
 
 
 def test_a_host_opens_so_many_sockets_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sims.host.OPEN_SOCKETS_MAX", 2)
+    monkeypatch.setattr("sims.stack.host.OPEN_SOCKETS_MAX", 2)
 
     async def main(wire: Wire) -> None:
         host = wire.host(1)

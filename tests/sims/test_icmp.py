@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sims.icmp import Echo
-from sims.ip import BadPacketError, IpPacket, checksum, decode_udp, encode_udp
+from sims.stack.icmp import Echo
+from sims.stack.ip import BadPacketError, IpPacket, checksum, decode_udp, encode_udp
 from wice.datagram import Endpoint
 
 IPV4 = st.ip_addresses(v=4).map(str)

@@ -7,10 +7,10 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from sims.drops import Drop
-from sims.line import Line
-from sims.link import BurstLoss, LinkModel
-from sims.packet import Packet, Protocol, TcpFlags, TcpHeader
+from sims.internet.drops import Drop
+from sims.internet.line import Line
+from sims.internet.packet import Packet, Protocol, TcpFlags, TcpHeader
+from sims.model.link import BurstLoss, LinkModel
 from wice.datagram import Endpoint
 
 MANY = 20_000

@@ -6,14 +6,14 @@ from ipaddress import ip_address, ip_network
 import pytest
 import trio
 
-from sims.clock import VirtualClock
-from sims.drops import Drop
-from sims.entropy import Entropy
-from sims.link import LineModel, LinkModel
-from sims.nat import NAT_KINDS, PORT_RESTRICTED, Filtering, Firewall, NatModel
-from sims.network import Network
-from sims.packet import Packet, PacketEvent, Protocol, TcpFlags, TcpHeader
-from sims.scenario import Site
+from sims.internet.drops import Drop
+from sims.internet.network import Network
+from sims.internet.packet import Packet, PacketEvent, Protocol, TcpFlags, TcpHeader
+from sims.model.link import LineModel, LinkModel
+from sims.model.nat import NAT_KINDS, PORT_RESTRICTED, Filtering, Firewall, NatModel
+from sims.model.scenario import Site
+from sims.runtime.clock import VirtualClock
+from sims.runtime.entropy import Entropy
 from wice.datagram import Endpoint
 
 PORT = 51_820
@@ -708,7 +708,7 @@ def test_unknown_sites_are_key_errors() -> None:
 
 
 def test_what_is_under_way_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sims.internet.UNDER_WAY_MAX", 10)
+    monkeypatch.setattr("sims.internet.carriage.UNDER_WAY_MAX", 10)
     world = World(site("a", line=SLOW), site("b"))
     a, b = world.machine("a"), world.machine("b")
     for _ in range(12):

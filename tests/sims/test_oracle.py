@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sims.link import LineModel, LinkModel
-from sims.nat import NAT_KINDS, PORT_RESTRICTED, Filtering, Firewall, Mapping, NatModel
+from sims.model.link import LineModel, LinkModel
+from sims.model.nat import NAT_KINDS, PORT_RESTRICTED, Filtering, Firewall, Mapping, NatModel
+from sims.model.scenario import Machine, Scenario, Site
 from sims.oracle import ROUNDS_MAX, Level, Side, can_be_direct, can_punch, can_sites_be_direct, why
-from sims.scenario import Machine, Scenario, Site
 
 ROOT = Path(__file__).parent.parent.parent
 LINE = LineModel(LinkModel(), LinkModel())

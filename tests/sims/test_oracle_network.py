@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sims.clock import VirtualClock
-from sims.entropy import Entropy
-from sims.grid import GRID_FIREWALLS, HOMES, grid_scenario
-from sims.link import LineModel, LinkModel
-from sims.nat import NAT_KINDS, Filtering, Firewall, Mapping, NatModel, PortAssignment
-from sims.network import Network
+from sims.internet.network import Network
+from sims.internet.packet import Packet, Protocol
+from sims.many.grid import GRID_FIREWALLS, HOMES, grid_scenario
+from sims.model.link import LineModel, LinkModel
+from sims.model.nat import NAT_KINDS, Filtering, Firewall, Mapping, NatModel, PortAssignment
+from sims.model.scenario import Machine, Scenario, Site
 from sims.oracle import can_be_direct, why
-from sims.packet import Packet, Protocol
-from sims.scenario import Machine, Scenario, Site
+from sims.runtime.clock import VirtualClock
+from sims.runtime.entropy import Entropy
 from wice.datagram import Endpoint
 
 SERVER = "bootstrap-1"

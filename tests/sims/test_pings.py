@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import trio
 
-from sims.clock import VirtualClock
-from sims.icmp import headers_size_bytes
-from sims.pings import FULL_SIZE_EVERY, Pings
-from sims.world import PING_MARKER
+from sims.model.world import PING_MARKER
+from sims.running.pings import FULL_SIZE_EVERY, Pings
+from sims.runtime.clock import VirtualClock
+from sims.stack.icmp import headers_size_bytes
 
 ADDRESSES = {"laptop": "10.77.0.1", "nas": "10.77.0.2"}
 SIZE_MAX_BYTES = 100

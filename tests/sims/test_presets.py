@@ -2,9 +2,9 @@
 
 import pytest
 
-from sims.line_check import check_line
-from sims.link import LinkModel
-from sims.presets import BOOTSTRAP_LINE, LINE_PRESETS
+from sims.model.line_check import check_line
+from sims.model.link import LinkModel
+from sims.model.presets import BOOTSTRAP_LINE, LINE_PRESETS
 
 
 def directions(name: str) -> tuple[LinkModel, LinkModel]:

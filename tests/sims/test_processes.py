@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sims import processes
-from sims.processes import Finished, preload, run_in_processes
+from sims.many import processes
+from sims.many.processes import Finished, preload, run_in_processes
 
 HANGS_S = 0.3
 """So long a job of these tests may take where hanging is the point."""

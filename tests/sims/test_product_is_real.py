@@ -13,11 +13,11 @@ from trio._core import _run
 import p2p
 import wice
 from sims import Scenario, Site
-from sims.link import LineModel, LinkModel
-from sims.nat import NAT_KINDS
-from sims.run import Progress, run
-from sims.scenario import Machine
-from sims.substitutes import REPLACED
+from sims.model.link import LineModel, LinkModel
+from sims.model.nat import NAT_KINDS
+from sims.model.scenario import Machine
+from sims.running.run import Progress, run
+from sims.runtime.substitutes import REPLACED
 
 PRODUCT = ("wice", "p2p")
 WITH_MEMBERS = (*PRODUCT, "cryptography", "libp2p", "noise")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from sims.processes import preload, run_in_processes
-from sims.result import RunResult
-from sims.run import run
-from sims.scenario_file import find_scenario, load_scenario
+from sims.files.scenario_file import find_scenario, load_scenario
+from sims.many.processes import preload, run_in_processes
+from sims.model.result import RunResult
+from sims.running.run import run
 
 SEEDS = {
     # A doubted path was left for one that was validated, then its consent was answered again: ICE

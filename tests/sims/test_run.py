@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import trio
 
-import sims.run
-from sims.clock import STARTS_AT_S
-from sims.machine import SimulatedMachine
-from sims.mesh import Mesh
-from sims.run import run
+import sims.running.run
+from sims.machines.machine import SimulatedMachine
+from sims.machines.mesh import Mesh
+from sims.running.run import run
+from sims.runtime.clock import STARTS_AT_S
 from tests.sims.results import a_scenario
 
 
@@ -31,7 +31,7 @@ def test_the_time_of_nobody_is_that_of_a_clock_that_is_right(
         wrong_s.append(time.time() - right_s)
 
     wrong_s: list[float] = []
-    monkeypatch.setattr(sims.run, "Mesh", Seen)
+    monkeypatch.setattr(sims.running.run, "Mesh", Seen)
     run(a_scenario(), 1, progress=look)
     assert wrong_s
     assert max(map(abs, wrong_s)) < 1e-6

@@ -34,10 +34,10 @@ from sims import (
     Sleep,
     Stop,
 )
-from sims.nat import Filtering, Mapping
-from sims.presets import LINE_PRESETS
-from sims.scenario import MACHINES_MAX, SITES_MAX
-from sims.scenario_check import check_scenario
+from sims.model.nat import Filtering, Mapping
+from sims.model.presets import LINE_PRESETS
+from sims.model.scenario import MACHINES_MAX, SITES_MAX
+from sims.model.scenario_check import check_scenario
 from wice.errors import ConfigError
 
 HOME = Site(

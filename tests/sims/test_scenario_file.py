@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sims import NAT_KINDS, Crash, Degrade, LinkModel, Partition
-from sims.churn import plan_faults
-from sims.entropy import Entropy
-from sims.faults import FAULT_KINDS, Move
-from sims.nat import Filtering, Firewall, Mapping, NatModel, PortAssignment
-from sims.presets import LINE_PRESETS
-from sims.scenario_file import (
+from sims.files.scenario_file import (
     SCENARIO_SIZE_MAX_BYTES,
     find_scenario,
     load_scenario,
     parse_scenario,
     scenario_names,
 )
-from sims.toml_lines import TomlLines
+from sims.files.toml_lines import TomlLines
+from sims.model.faults import FAULT_KINDS, Move
+from sims.model.nat import Filtering, Firewall, Mapping, NatModel, PortAssignment
+from sims.model.presets import LINE_PRESETS
+from sims.running.churn import plan_faults
+from sims.runtime.entropy import Entropy
 from wice.errors import ConfigError
 from wice.section import Place
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sims import scratch
-from sims.processes import run_in_processes
-from sims.scratch import scratch_directory
+from sims.many.processes import run_in_processes
+from sims.runtime import scratch
+from sims.runtime.scratch import scratch_directory
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,8 @@ def test_it_is_removed_with_all_in_it(memory: Path) -> None:
 
 def test_what_was_killed_is_swept_and_what_lives_is_not(memory: Path) -> None:
     code = (
-        "import signal, sys; from pathlib import Path; from sims.scratch import scratch_directory\n"
+        "import signal, sys; from pathlib import Path\n"
+        "from sims.runtime.scratch import scratch_directory\n"
         "with scratch_directory(Path(sys.argv[1])) as path:\n"
         "    print(path, flush=True); signal.pause()\n"
     )

@@ -15,7 +15,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
-from sims.sockets import SimulatedSocketFactory
+from sims.stack.sockets import SimulatedSocketFactory
 from tests.sims.wire import Wire, on, run
 from wice.daemon.control import bind_control, open_events, request_async, serve_control
 from wice.errors import DeviceRejectedError

@@ -13,8 +13,8 @@ from random import Random
 from libp2p.crypto.x25519 import create_new_key_pair
 
 import p2p.backend  # noqa: F401 - loads libp2p, whose names are looked at
-from sims import substitutes
-from sims.substitutes import REPLACED, substituted
+from sims.runtime import substitutes
+from sims.runtime.substitutes import REPLACED, substituted
 
 
 class Fixed:

@@ -4,9 +4,9 @@ import json
 import os
 import signal
 
-from sims.result import RunResult
-from sims.scenario import Scenario
-from sims.swarm import VIOLATIONS_KEPT_MAX, SeedResult, SwarmResult, run_swarm
+from sims.many.swarm import VIOLATIONS_KEPT_MAX, SeedResult, SwarmResult, run_swarm
+from sims.model.result import RunResult
+from sims.model.scenario import Scenario
 from tests.sims.results import a_result, a_scenario, a_violation
 
 

@@ -5,11 +5,18 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from sims.grid import DIRECT, NO_PATH, Cell, GridResult
-from sims.progress_line import LINE_INTERVAL_S, REDRAW_INTERVAL_S, ProgressLine, bar
-from sims.result import RunResult
-from sims.swarm import SeedResult, SwarmResult
-from sims.table import LINES_MAX, CountProgress, is_as_expected, show_grid, show_result, show_swarm
+from sims.commands.progress_line import LINE_INTERVAL_S, REDRAW_INTERVAL_S, ProgressLine, bar
+from sims.commands.table import (
+    LINES_MAX,
+    CountProgress,
+    is_as_expected,
+    show_grid,
+    show_result,
+    show_swarm,
+)
+from sims.many.grid import DIRECT, NO_PATH, Cell, GridResult
+from sims.many.swarm import SeedResult, SwarmResult
+from sims.model.result import RunResult
 from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 
 

@@ -9,17 +9,17 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sims.entropy import Entropy
-from sims.link import LineModel, LinkModel
-from sims.network import Network
-from sims.packet import Packet, PacketEvent, TcpFlags
-from sims.scenario import Site
-from sims.tcp import (
+from sims.internet.network import Network
+from sims.internet.packet import Packet, PacketEvent, TcpFlags
+from sims.model.link import LineModel, LinkModel
+from sims.model.scenario import Site
+from sims.runtime.entropy import Entropy
+from sims.stack.tcp import (
     BUFFER_SIZE_BYTES,
     FIN_WAIT_2_S,
     TIME_WAIT_S,
 )
-from sims.tcp_send import BLACK_HOLE_MSS_BYTES
+from sims.stack.tcp_send import BLACK_HOLE_MSS_BYTES
 from tests.sims.wire import Wire, on, run
 
 PORT = 80

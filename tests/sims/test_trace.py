@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sims.clock import STARTS_AT_S
-from sims.faults import Crash, Degrade
-from sims.link import LineModel, LinkModel
-from sims.packet import Packet, PacketEvent, Protocol, TcpFlags, TcpHeader
-from sims.trace import CACHED_TEXTS_MAX, LINES_AT_ONCE, Trace
+from sims.internet.packet import Packet, PacketEvent, Protocol, TcpFlags, TcpHeader
+from sims.model.faults import Crash, Degrade
+from sims.model.link import LineModel, LinkModel
+from sims.running.trace import CACHED_TEXTS_MAX, LINES_AT_ONCE, Trace
+from sims.runtime.clock import STARTS_AT_S
 from wice.datagram import Endpoint
 from wice.events import PeerFound
 from wice.keys import PublicKey

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sims.connections import TCP_ESTABLISHED_S, TCP_TRANSITORY_S, MidStream
-from sims.drops import Drop
-from sims.nat import Filtering, Mapping, NatModel, PortAssignment
-from sims.packet import Packet, Protocol, TcpFlags, TcpHeader
-from sims.translation import CONTACTS_MAX, MAPPINGS_MAX, Nat
+from sims.internet.connections import TCP_ESTABLISHED_S, TCP_TRANSITORY_S, MidStream
+from sims.internet.drops import Drop
+from sims.internet.packet import Packet, Protocol, TcpFlags, TcpHeader
+from sims.internet.translation import CONTACTS_MAX, MAPPINGS_MAX, Nat
+from sims.model.nat import Filtering, Mapping, NatModel, PortAssignment
 from wice.datagram import Endpoint
 
 PUBLIC = "192.0.2.1"

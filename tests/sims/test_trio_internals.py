@@ -7,8 +7,8 @@ import pytest
 import trio
 from trio._core import _run
 
-from sims.clock import VirtualClock
-from sims.trio_internals import postpone_deadlines, seeded_scheduling
+from sims.runtime.clock import VirtualClock
+from sims.runtime.trio_internals import postpone_deadlines, seeded_scheduling
 from wice.errors import WiceError
 
 
@@ -44,7 +44,7 @@ def test_a_trio_that_does_not_shuffle_as_known_is_refused(monkeypatch: pytest.Mo
                 super().seed(a, version)
             self.is_seeded = True
 
-    monkeypatch.setattr("sims.trio_internals.Random", SeededOnce)
+    monkeypatch.setattr("sims.runtime.trio_internals.Random", SeededOnce)
     with pytest.raises(WiceError, match="does not know trio"), seeded_scheduling(Random(1)):
         pass
 

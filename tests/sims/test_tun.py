@@ -10,10 +10,10 @@ from random import Random
 import pytest
 import trio
 
-from sims.host import Host
-from sims.icmp import Echo
-from sims.ip import IpPacket, decode_udp, encode_udp
-from sims.tun import QUEUE_PACKETS_MAX
+from sims.stack.host import Host
+from sims.stack.icmp import Echo
+from sims.stack.ip import IpPacket, decode_udp, encode_udp
+from sims.stack.tun import QUEUE_PACKETS_MAX
 from tests.sims.wire import Wire, on, run
 from wice.datagram import Endpoint, Path
 from wice.errors import DeviceNotFoundError, DeviceRejectedError

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-import sims.machine
-from sims import watchdog
-from sims.clock import VirtualClock
-from sims.entropy import Entropy
-from sims.host import Host, current_host
-from sims.run import run
-from sims.watchdog import NOBODY, StandstillError, Watchdog
+import sims.machines.machine
+from sims.running.run import run
+from sims.running.watchdog import NOBODY, StandstillError, Watchdog
+from sims.runtime import watchdog
+from sims.runtime.clock import VirtualClock
+from sims.runtime.entropy import Entropy
+from sims.stack.host import Host, current_host
 from tests.sims.results import a_scenario
 
 
@@ -135,7 +135,7 @@ def test_a_run_ends_and_its_result_names_the_machine(
         with trio.CancelScope(shield=shield):
             await spin()
 
-    monkeypatch.setattr(sims.machine, "run_up", spinning_daemon)
+    monkeypatch.setattr(sims.machines.machine, "run_up", spinning_daemon)
     result = run(a_scenario(), 1)
     assert (result.is_ok, result.is_complete) == (False, False)
     assert result.failure.startswith("virtual time stands still at 7.0")

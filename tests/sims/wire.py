@@ -8,10 +8,10 @@ from typing import Any
 
 import trio
 
-from sims.clock import VirtualClock
-from sims.host import Host, current_host
-from sims.packet import Packet
-from sims.sockets import SimulatedResolver, SimulatedSocketFactory
+from sims.internet.packet import Packet
+from sims.runtime.clock import VirtualClock
+from sims.stack.host import Host, current_host
+from sims.stack.sockets import SimulatedResolver, SimulatedSocketFactory
 from wice.platform import IPInterface
 
 NAMES = {"one.example": ("10.0.0.1", "2001:db8::1"), "two.example": ("10.0.0.2", "2001:db8::2")}

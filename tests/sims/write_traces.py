@@ -8,9 +8,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from sims.processes import preload, run_in_processes
-from sims.run import run
-from sims.scenario_file import find_scenario, load_scenario
+from sims.files.scenario_file import find_scenario, load_scenario
+from sims.many.processes import preload, run_in_processes
+from sims.running.run import run
 
 
 def main(directory: Path, at_once: int, runs: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""The simulated internet between machines: lines, NATs, firewalls, routers."""

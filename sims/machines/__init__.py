@@ -1,0 +1,1 @@
+"""Simulated machines with the real daemon on them."""

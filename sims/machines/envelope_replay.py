@@ -1,0 +1,63 @@
+"""A bootstrap node that cheats: it keeps the envelopes it delivers, and delivers them again.
+
+It is what any anchor of the overlay could do. To the overlay a repeated envelope is a new one,
+with an id of its own; that it is old, only its recipient can find out.
+"""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2p.backend import OverlayTransport
+from p2p.inboxes import ENVELOPE_ID_SIZE_BYTES
+from sims.runtime.entropy import ByteStream
+from wice.errors import SignalingUnavailableError
+from wice.keys import BlindedKey
+
+if TYPE_CHECKING:
+    from p2p.anchors import Status
+
+KEPT_MAX = 256
+"""Envelopes that wait to be delivered again."""
+
+
+class EnvelopeReplay:
+    """Turns one anchor for the worse until ``stop``; ``run`` delivers again what it kept."""
+
+    def __init__(self, transport: OverlayTransport, entropy: ByteStream, after_s: float) -> None:
+        """Raise ValueError where the transport is no anchor, or is not up."""
+        node = transport.node
+        if node is None or node.bootstrap is None:
+            raise ValueError("only a bootstrap node that is up holds envelopes")
+        self.replayed = 0
+        self._anchor = node.bootstrap.anchor
+        self._entropy = entropy
+        self._after_s = after_s
+        self._kept, self._due = trio.open_memory_channel[tuple[float, BlindedKey, bytes]](KEPT_MAX)
+        # Its own way of delivering, which does what the class says and remembers.
+        self._anchor.deliver = self._deliver  # type: ignore[method-assign]
+
+    async def run(self) -> None:
+        """Deliver what was kept, each ``after_s`` later; ends some time after ``stop``."""
+        async for due_s, key, envelope in self._due:
+            await trio.sleep_until(due_s)
+            try:
+                await type(self._anchor).deliver(
+                    self._anchor, key, self._entropy.read(ENVELOPE_ID_SIZE_BYTES), envelope
+                )
+            except SignalingUnavailableError:
+                continue
+            self.replayed += 1
+
+    def stop(self) -> None:
+        """Be honest again."""
+        del self._anchor.deliver
+        self._kept.close()
+
+    async def _deliver(
+        self, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes
+    ) -> "Status":
+        with suppress(trio.WouldBlock):
+            self._kept.send_nowait((trio.current_time() + self._after_s, blinded_key, envelope))
+        return await type(self._anchor).deliver(self._anchor, blinded_key, envelope_id, envelope)

@@ -1,0 +1,1 @@
+"""One run: workload, faults, trace, result."""

@@ -1,0 +1,1 @@
+"""The network stack of a simulated machine."""
