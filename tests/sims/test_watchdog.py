@@ -6,9 +6,9 @@ import pytest
 import trio
 
 import sims.machines.machine
+from sims.running import watchdog
 from sims.running.run import run
 from sims.running.watchdog import NOBODY, StandstillError, Watchdog
-from sims.runtime import watchdog
 from sims.runtime.clock import VirtualClock
 from sims.runtime.entropy import Entropy
 from sims.stack.host import Host, current_host
