@@ -46,6 +46,7 @@ from multiaddr import Multiaddr
 from p2p.cost_guards import (
     BufferedConnection,
     grant_half_windows,
+    let_others_run,
     pass_locks_at_once,
     pass_stream_locks_at_once,
 )
@@ -222,6 +223,7 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         pass_locks_at_once(muxed_conn)
+        let_others_run(muxed_conn)
         limit_receive_buffers(muxed_conn, self._count_fault)
         write_whole_frames(muxed_conn, self._count_fault)
         connection = await super().add_conn(muxed_conn, direction)

@@ -10,6 +10,7 @@ from libp2p.exceptions import BaseLibp2pError
 
 from p2p.frames import FrameDecoder, encode_frame
 from p2p.lock import PromptLock
+from p2p.turns import Turns
 from wice.errors import RemoteProtocolError, SignalingUnavailableError
 
 FRAME_SIZE_MAX_BYTES: Final = 20 * 1024
@@ -41,6 +42,7 @@ class FrameStream:
         self._negotiation = deque(negotiation)
         self._decoder = FrameDecoder(FRAME_SIZE_MAX_BYTES)
         self._sending = PromptLock()
+        self._turns = Turns()
         self._is_broken = False
 
     async def send(self, payload: bytes) -> None:
@@ -66,6 +68,7 @@ class FrameStream:
 
     async def receive(self) -> bytes:
         """Wait for the next frame; raise StreamClosedError, RemoteProtocolError."""
+        await self._turns.step()
         while True:
             frame = self._decoder.next_frame()
             if frame is None:

@@ -1,5 +1,6 @@
 """What py-libp2p does in vain: the stock library first, then with the guard."""
 
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -11,7 +12,12 @@ from libp2p import new_host
 from libp2p.abc import IHost, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.peerinfo import PeerInfo
-from libp2p.stream_muxer.yamux.yamux import TYPE_WINDOW_UPDATE
+from libp2p.stream_muxer.yamux.yamux import (
+    FLAG_ACK,
+    TYPE_PING,
+    TYPE_WINDOW_UPDATE,
+    YAMUX_HEADER_FORMAT,
+)
 from multiaddr import Multiaddr
 
 from p2p.cost_guards import READ_SIZE_BYTES, RECEIVE_WINDOW_BYTES, BufferedConnection
@@ -19,6 +25,7 @@ from p2p.host import open_host
 from p2p.identity import Identity
 from p2p.lock import PromptLock
 from p2p.section import TcpAddress
+from p2p.turns import PROMPT_STEPS_MAX
 
 SINK = "/sink/1"
 OpenHost = Callable[[], AbstractAsyncContextManager[IHost]]
@@ -128,11 +135,108 @@ async def test_guarded_reads_once_for_each_message() -> None:
     assert (await receive(guarded, 50, 500)).reads <= 70
 
 
+# Floods
+
+AT_ONCE_MAX = 2 * PROMPT_STEPS_MAX
+"""Twice, since trio shuffles: another may run first in one pass, and last in the next."""
+
+
+class Beside:
+    """Another task, and how much was done in its stead between two of its turns."""
+
+    def __init__(self) -> None:
+        self.longest = 0
+        self.steps = 0
+        self._done = 0
+
+    async def run(self) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            self.steps += 1
+            self._done = 0
+
+    def count(self) -> None:
+        self._done += 1
+        self.longest = max(self.longest, self._done)
+
+
+async def flood(open_any: OpenHost, kind: int, flags: int) -> int:
+    """Frames handled at once of those that fill one Noise message, 12 bytes each."""
+    beside = Beside()
+    frames, handled = 5_400, trio.Event()
+    async with open_any() as server, stock() as client, trio.open_nursery() as nursery:
+        await client.connect(PeerInfo(server.get_id(), server.get_transport_addrs()))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        (receiving,) = muxed_connections(server)
+        (sending,) = muxed_connections(client)
+        read, left = receiving.secured_conn.read, frames
+
+        async def count_read(size_bytes: int | None = None) -> bytes:
+            nonlocal left
+            data: bytes = await read(size_bytes)
+            beside.count()
+            left -= 1
+            if not left:
+                handled.set()
+            return data
+
+        receiving.secured_conn.read = count_read
+        nursery.start_soon(beside.run)
+        await sending.secured_conn.write(
+            struct.pack(YAMUX_HEADER_FORMAT, 0, kind, flags, 999, 0) * frames
+        )
+        with trio.fail_after(20):
+            await handled.wait()
+        nursery.cancel_scope.cancel()
+    return beside.longest
+
+
+def muxed_connections(host: IHost) -> list[Any]:
+    network: Any = host.get_network()
+    return [connection.muxed_conn for connection in network.get_connections()]
+
+
+async def test_stock_handles_thousands_of_frames_before_others_run() -> None:
+    assert await flood(stock, TYPE_PING, FLAG_ACK) >= 5_000
+
+
+@pytest.mark.parametrize(("kind", "flags"), [(TYPE_PING, FLAG_ACK), (TYPE_WINDOW_UPDATE, 0)])
+async def test_guarded_lets_others_run_between_frames_of_a_flood(kind: int, flags: int) -> None:
+    assert await flood(guarded, kind, flags) <= AT_ONCE_MAX
+
+
+async def test_guarded_lets_others_run_while_a_full_buffer_is_read_in_small_pieces() -> None:
+    beside = Beside()
+    size_bytes, read_all = 5_000, trio.Event()
+
+    async def sink(stream: INetStream) -> None:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beside.run)
+            for _ in range(size_bytes):
+                await stream.read(1)
+                beside.count()
+            nursery.cancel_scope.cancel()
+        read_all.set()
+
+    async with guarded() as server, stock() as client:
+        server.set_stream_handler(SINK, sink)
+        await client.connect(PeerInfo(server.get_id(), server.get_transport_addrs()))
+        stream = await client.new_stream(server.get_id(), [SINK])
+        await stream.write(bytes(size_bytes))
+        with trio.fail_after(20):
+            await read_all.wait()
+    assert beside.longest <= AT_ONCE_MAX
+
+
 # The locks
 
 
+ACQUISITIONS = 10 * PROMPT_STEPS_MAX
+
+
 async def steps(acquire: Callable[[], Awaitable[None]], release: Callable[[], None]) -> int:
-    """How often another task runs while a lock is taken a hundred times."""
+    """How often another task runs while a lock is taken ``ACQUISITIONS`` times."""
     others = 0
 
     async def run_beside() -> None:
@@ -145,7 +249,7 @@ async def steps(acquire: Callable[[], Awaitable[None]], release: Callable[[], No
         nursery.start_soon(run_beside)
         await trio.lowlevel.checkpoint()
         before = others
-        for _ in range(100):
+        for _ in range(ACQUISITIONS):
             await acquire()
             release()
         during = others - before
@@ -155,12 +259,12 @@ async def steps(acquire: Callable[[], Awaitable[None]], release: Callable[[], No
 
 async def test_a_lock_of_trio_lets_others_run_first() -> None:
     lock = trio.Lock()
-    assert await steps(lock.acquire, lock.release) >= 90
+    assert await steps(lock.acquire, lock.release) >= ACQUISITIONS - 10
 
 
-async def test_a_free_lock_is_had_at_once() -> None:
+async def test_a_free_lock_is_had_at_once_but_for_every_so_many_times() -> None:
     lock = PromptLock()
-    assert await steps(lock.acquire, lock.release) == 0
+    assert await steps(lock.acquire, lock.release) in range(9, 12)
 
 
 async def test_one_task_holds_the_lock_and_others_follow_in_turn() -> None:
@@ -182,13 +286,99 @@ async def test_one_task_holds_the_lock_and_others_follow_in_turn() -> None:
     assert order == [0, 1, 2, 3]
 
 
+async def test_a_lock_that_was_handed_over_is_not_free_for_who_comes_then() -> None:
+    lock = PromptLock()
+    order: list[str] = []
+
+    async def work(name: str) -> None:
+        async with lock:
+            order.append(name)
+            await trio.testing.wait_all_tasks_blocked()
+            order.append(name)
+
+    async with trio.open_nursery() as nursery:
+        await lock.acquire()
+        nursery.start_soon(work, "first")
+        await trio.testing.wait_all_tasks_blocked()
+        lock.release()
+        await work("second")
+    assert order == ["first", "first", "second", "second"]
+
+
 async def test_who_is_cancelled_while_waiting_gets_no_lock() -> None:
     lock = PromptLock()
     await lock.acquire()
     with trio.move_on_after(0):
         await lock.acquire()
     lock.release()
-    assert await steps(lock.acquire, lock.release) == 0
+    assert await is_free(lock)
+
+
+async def is_free(lock: PromptLock) -> bool:
+    with trio.move_on_after(0.01) as scope:
+        async with lock:
+            pass
+    return not scope.cancelled_caught
+
+
+async def test_a_lock_is_free_again_when_its_holder_is_cancelled() -> None:
+    lock = PromptLock()
+    with trio.move_on_after(0):
+        async with lock:
+            await trio.sleep_forever()
+    assert await is_free(lock)
+
+
+async def test_who_waits_is_cancelled_and_the_next_one_gets_the_lock() -> None:
+    lock = PromptLock()
+    scopes = [trio.CancelScope() for _ in range(3)]
+    had: list[int] = []
+
+    async def work(number: int) -> None:
+        with scopes[number]:
+            async with lock:
+                had.append(number)
+
+    async with trio.open_nursery() as nursery, lock:
+        for number in range(3):
+            nursery.start_soon(work, number)
+            await trio.testing.wait_all_tasks_blocked()
+        scopes[0].cancel()
+        await trio.testing.wait_all_tasks_blocked()
+    assert had == [1, 2]
+    assert await is_free(lock)
+
+
+async def test_who_is_cancelled_when_the_lock_was_just_handed_over_gives_it_back() -> None:
+    lock = PromptLock()
+    scope = trio.CancelScope()
+    had = []
+
+    async def work() -> None:
+        with scope:
+            async with lock:
+                had.append("the lock")
+                await trio.lowlevel.checkpoint()
+                had.append("more than one step")
+
+    async with trio.open_nursery() as nursery:
+        async with lock:
+            nursery.start_soon(work)
+            await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+    assert had == ["the lock"]
+    assert await is_free(lock)
+
+
+async def test_who_is_cancelled_where_others_get_their_turn_has_no_lock() -> None:
+    lock = PromptLock()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        for _ in range(PROMPT_STEPS_MAX):
+            async with lock:
+                pass
+    assert scope.cancelled_caught
+    assert await is_free(lock)
 
 
 # Reading what is there

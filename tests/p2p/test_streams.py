@@ -10,6 +10,7 @@ from p2p.envelopes import RESULT_TIMEOUT_S, EnvelopeClient
 from p2p.frames import FrameDecoder, encode_frame
 from p2p.requests import REQUESTS_IN_FLIGHT_MAX, RequestPool
 from p2p.streams import FRAME_SIZE_MAX_BYTES, FrameStream, StreamClosedError
+from p2p.turns import PROMPT_STEPS_MAX
 from p2p.watches import WATCH_RENEW_S, WATCHES_PER_STREAM_MAX, WatchClient
 from wice.keys import BlindedKey
 from wice.proto.overlay_pb2 import EnvelopeMessage, WatchRequest
@@ -90,6 +91,23 @@ async def test_a_frame_that_nobody_takes_is_not_sent() -> None:
     with pytest.raises(AssertionError):
         await FrameStream(stream, "peer").send(bytes(FRAME_SIZE_MAX_BYTES + 1))
     assert not stream.written
+
+
+class FullStream(HeldUpStream):
+    """Brings frames without end, and nobody ever has to wait for one."""
+
+    async def read(self, size_bytes: int) -> bytes:
+        return encode_frame(b"") * size_bytes
+
+
+async def test_who_receives_from_a_full_stream_lets_others_run() -> None:
+    full: Any = FullStream(held_up=0)
+    stream = FrameStream(full, "peer")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        for _ in range(PROMPT_STEPS_MAX + 1):
+            assert await stream.receive() == b""
+    assert scope.cancelled_caught, "another task that cancels this one would never have run"
 
 
 async def test_many_watches_go_out_in_frames_that_are_taken(autojump_clock: Any) -> None:
