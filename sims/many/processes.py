@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, Generic, NoReturn, TypeVar
@@ -91,7 +92,7 @@ def run_in_processes(
     it started: wrap it in ``contextlib.closing``.
     """
     waiting = iter(jobs)
-    with shared_scratch(), selectors.DefaultSelector() as selector:
+    with shared_scratch(), selectors.DefaultSelector() as selector, _woken_by_signals(selector):
         running: list[_Process[Job, Value]] = []
         try:
             while True:
@@ -106,6 +107,21 @@ def run_in_processes(
             with undisturbed():
                 for process in running:
                     process.kill()
+
+
+@contextmanager
+def _woken_by_signals(selector: selectors.BaseSelector) -> Iterator[None]:
+    """Have any signal end a wait: one that another thread takes interrupts no call of this one."""
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    selector.register(woken, selectors.EVENT_READ, lambda: os.read(woken, _READ_SIZE_BYTES))
+    former = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(former)
+        selector.unregister(woken)
+        os.close(woken)
+        os.close(wake)
 
 
 def _next(jobs: Iterator[Job]) -> tuple[Job] | None:
@@ -239,6 +255,7 @@ def _be_child(work: Callable[[Job], Value], job: Job, result: int, stderr: int) 
     status = 1
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # A terminal that closes tells all of its processes, too.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

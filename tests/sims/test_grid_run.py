@@ -1,8 +1,7 @@
 """The grid with real daemons: it agrees with the oracle, until a NAT is wrong."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from random import Random
+from typing import Any
 
 import pytest
 
@@ -27,13 +26,11 @@ def test_one_wrong_filter_turns_the_grid_red(monkeypatch: pytest.MonkeyPatch) ->
 
     make = Nat.__init__
 
-    def make_too_loose(
-        nat: Nat, model: NatModel, address: str, random: Callable[[], Random]
-    ) -> None:
+    def make_too_loose(nat: Nat, model: NatModel, *others: Any) -> None:
         """Whoever has been contacted gets in from any port, where there is one mapping for all."""
         if model.mapping is Mapping.ENDPOINT_INDEPENDENT:
             model = replace(model, filtering=Filtering.ADDRESS_DEPENDENT)
-        make(nat, model, address, random)
+        make(nat, model, *others)
 
     monkeypatch.setattr(Nat, "__init__", make_too_loose)
     wrong = {kinds: cell for kinds, cell in cells().items() if not cell.is_as_expected}

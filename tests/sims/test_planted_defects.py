@@ -89,7 +89,7 @@ DEAD_PATHS = (
     ),
     Defect(
         "a path is kept without consent",
-        "healed",
+        "endpoint-is-selected",
         (
             Edit(
                 CONSENT,
