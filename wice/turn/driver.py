@@ -242,6 +242,7 @@ async def _bind(endpoint: Endpoint, *, with_packet_info: bool) -> socket.SocketT
             bound.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_SIZE_BYTES)
         await bound.bind(endpoint)
     except BaseException:
+        # Binding is a checkpoint: a cancelled start, too, must not leave the port taken.
         bound.close()
         raise
     return bound
