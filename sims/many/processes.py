@@ -260,7 +260,6 @@ def _be_child(work: Callable[[Job], Value], job: Job, result: int, stderr: int) 
         # A terminal that closes tells all of its processes, too.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (JOB_MEMORY_MAX_BYTES, JOB_MEMORY_MAX_BYTES))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

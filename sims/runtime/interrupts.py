@@ -1,6 +1,7 @@
 """What ends the work of this process from outside: Ctrl-C, and signals that mean the same."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -9,7 +10,7 @@ from typing import Final
 LIKE_CTRL_C: Final = (signal.SIGTERM, signal.SIGHUP)
 """Who ends a process or closes its terminal wants what Ctrl-C does: an end that leaves nothing."""
 
-INTERRUPTING: Final = frozenset({signal.SIGINT, *LIKE_CTRL_C})
+INTERRUPTING: Final = (signal.SIGINT, *LIKE_CTRL_C)
 
 
 @contextmanager
@@ -27,13 +28,26 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C, and what is like it, waits until the end of this."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    """Ctrl-C, and what is like it, waits until the end of this; in the main thread.
+
+    To block the signals in this thread would not do: the kernel hands them to any other thread,
+    and Python runs their handlers in the main thread all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in INTERRUPTING}
+    ours = {number: handler for number, handler in handlers.items() if handler is not None}
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTING)
+        for number in ours:
+            signal.signal(number, lambda number, _: waiting.append(number))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for each in waiting:
+            signal.raise_signal(each)
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
