@@ -160,6 +160,27 @@ def test_lost_consent_does_not_give_up_a_peer_that_wireguard_hears(mesh: Mesh) -
         assert side.machine.state is State.CHECKING
 
 
+def test_a_session_that_outlived_its_path_needs_no_handshake_on_the_next(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    mesh.is_path_up = mesh.is_handshake_simulated = False
+    mesh.run(CONSENT_EXPIRY_S + LIVE_TRAFFIC_S)
+    mesh.is_path_up = True
+    mesh.run(20.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.SELECTED
+        side.machine.traffic_received(mesh.now)
+        assert side.machine.state is State.CONNECTED
+
+
+def test_what_is_heard_of_no_session_connects_nobody(mesh: Mesh) -> None:
+    """A kernel's counter rises with a handshake's first message, too."""
+    mesh.is_handshake_simulated = False
+    mesh.run(1.0)
+    for side in sides(mesh):
+        side.machine.traffic_received(mesh.now)
+        assert side.machine.state is State.SELECTED
+
+
 def test_no_path_is_explained_by_the_nats_of_both_sides(mesh: Mesh) -> None:
     mesh.is_path_up = False
     mesh.run(15.0)

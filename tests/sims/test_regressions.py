@@ -11,6 +11,9 @@ SEEDS = {
     # A doubted path was left for one that was validated, then its consent was answered again: ICE
     # stayed with it, while the peer called the other one selected and pointed WireGuard there.
     "a path that is trusted again": ("swarm", 119),
+    # A path was lost and found within the life of one WireGuard session: no handshake followed,
+    # and a peer whose pings came through was called selected, not connected, for two minutes.
+    "a session older than its path": ("swarm", 138),
 }
 
 

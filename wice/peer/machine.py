@@ -249,8 +249,13 @@ class PeerMachine:
         self._settle(now)
 
     def traffic_received(self, now: float) -> None:
-        """WireGuard's counter of received bytes rose: the first witness of liveness."""
+        """WireGuard's counter of received bytes rose: the first witness of liveness.
+
+        A session outlives the path that it began on, and needs no handshake on the next.
+        """
         self._heard_at = now
+        if self._has_session(now):
+            self._transition(Stimulus.SESSION_HEARD, now)
 
     def handshake_completed(self, path: Path | None, now: float) -> None:
         """WireGuard and the peer agreed on keys; the device sends along ``path``.

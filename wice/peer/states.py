@@ -4,7 +4,7 @@ SEEKING    nothing was heard of the peer; our description goes out whenever it c
 DESCRIBED  its description is here; no check could leave yet
 CHECKING   ICE tries the candidate pairs, or has tried them all and goes on slowly
 SELECTED   a pair works and WireGuard was pointed at it
-CONNECTED  WireGuard completed a handshake over it
+CONNECTED  WireGuard completed a handshake, or its session, older than the path, is heard again
 REMOVED    the peer is none of ours any more
 
 What is not in the table changes nothing. A handshake can come first: the other side may have
@@ -28,6 +28,7 @@ class Stimulus(StrEnum):
     CHECKS_STARTED = "checks started"
     PATH_SELECTED = "path selected"
     HANDSHAKE_COMPLETED = "handshake completed"
+    SESSION_HEARD = "session heard"
     PATH_LOST = "path lost"
     PEER_REMOVED = "peer removed"
 
@@ -42,6 +43,7 @@ TRANSITIONS: dict[tuple[State, Stimulus], State] = {
     (State.CHECKING, Stimulus.HANDSHAKE_COMPLETED): State.CONNECTED,
     (State.SELECTED, Stimulus.PATH_SELECTED): State.SELECTED,
     (State.SELECTED, Stimulus.HANDSHAKE_COMPLETED): State.CONNECTED,
+    (State.SELECTED, Stimulus.SESSION_HEARD): State.CONNECTED,
     (State.SELECTED, Stimulus.PATH_LOST): State.CHECKING,
     (State.CONNECTED, Stimulus.PATH_SELECTED): State.CONNECTED,
     (State.CONNECTED, Stimulus.HANDSHAKE_COMPLETED): State.CONNECTED,
