@@ -25,7 +25,7 @@ from wice.errors import (
 from wice.events import EnvelopeDelivered, EventSink, OverlayLost
 from wice.keys import CommunitySecret, KeyHolder, PublicKey
 from wice.platform import Platform
-from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES, Transport
+from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES, RelayGrant, RelayLender, Transport
 
 JOIN_WAIT_S = 2.0
 """How long a sender waits for the first connection, which is usually on its way."""
@@ -95,6 +95,12 @@ class OverlayTransport(Transport):
     def stun_servers(self) -> Sequence[Endpoint]:
         """The bootstrap nodes' STUN servers, two ports each."""
         return self._state.section.stun_servers()
+
+    async def relay_grants(self, known: Sequence[RelayGrant]) -> Sequence[RelayGrant]:
+        """Wait until we are granted other relays than ``known``, and say which."""
+        if not known:
+            await trio.sleep_forever()
+        return ()
 
     def status(self) -> Mapping[str, Any]:
         state, node = self._state, self._node
@@ -227,6 +233,7 @@ async def open_transport(
     state_directory: FilePath,
     events: EventSink,
     is_bootstrap: bool,
+    lend_relay: RelayLender | None = None,
 ) -> AsyncIterator[OverlayTransport]:
     """Run the overlay while the context lasts (``wice.signaling.transport.TransportFactory``).
 

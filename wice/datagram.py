@@ -1,6 +1,7 @@
 """Endpoints, paths, and the port that WireGuard and ICE share (DESIGN D11)."""
 
 import ipaddress
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
@@ -39,7 +40,8 @@ class Path:
     """A way to a peer, opaque to WireGuard: hand it to ``DatagramPort.send`` as it came.
 
     remote: where the datagrams go.
-    source: the local address they leave from; None leaves the choice to the kernel.
+    source: the local address they leave from; None leaves the choice to the kernel. Where they
+    take another way than a socket's, such as a relay, one of the ``bases`` of the port's carrier.
     """
 
     remote: Endpoint
@@ -49,12 +51,41 @@ class Path:
 class Datagram(NamedTuple):
     """A received datagram that is not WireGuard's.
 
-    source: who sent it. destination: the local address it came to, None when unknown.
+    source: who sent it. destination: the local address it came to, None when unknown; what a
+    carrier brought came to one of its ``bases``.
     """
 
     data: bytes
     source: Endpoint
     destination: str | None
+
+
+class Carrier(Protocol):
+    """Carries datagrams by another way than straight to their remote, such as through relays.
+
+    It sends and receives over the port whose ``carrier`` it is.
+    """
+
+    @property
+    def bases(self) -> Set[str]:
+        """The ``Path.source`` of the paths that it carries; none is a local address."""
+        ...
+
+    @property
+    def servers(self) -> Set[Endpoint]:
+        """Whose datagrams it is asked about before anybody else."""
+        ...
+
+    def carry(self, data: bytes, path: Path) -> None:
+        """Bring ``data`` to ``path.remote``, or drop and count it, as ``DatagramPort.send``."""
+        ...
+
+    def receive(self, data: bytes, source: Endpoint) -> bool:
+        """Take what one of ``servers`` sent; False where it is for others.
+
+        What peers sent through the server goes to ``DatagramPort.hand_up``.
+        """
+        ...
 
 
 class DatagramPort(Protocol):
@@ -65,12 +96,21 @@ class DatagramPort(Protocol):
     dropped, counted, and no error.
     """
 
+    carrier: Carrier | None
+    """Who carries what leaves from its ``bases``."""
+
     @property
     def port(self) -> int:
         """The UDP port number bound on every local address."""
         ...
 
     def send(self, data: bytes, path: Path) -> None: ...
+
+    def hand_up(self, data: bytes, source: Endpoint, destination: str | None) -> None:
+        """Take a datagram that came to a local address, or by the carrier to one of its bases:
+        WireGuard's go to the device, all others to ``receive``.
+        """
+        ...
 
     async def receive(self) -> Datagram:
         """Wait for the next datagram; raise ``trio.ClosedResourceError`` once closed."""

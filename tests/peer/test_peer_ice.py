@@ -101,6 +101,6 @@ def test_another_pair_takes_over_at_once_while_wireguard_is_still_heard(mesh: Me
     side.machine.agent_event(agent, SelectedPathLost(path, "gone"), mesh.now)
     assert side.machine.path == path
     pairs = len(side.paths)
-    side.machine.agent_event(agent, PairValidated(path, 0.01), mesh.now)
+    side.machine.agent_event(agent, PairValidated(path, 0.01, is_relayed=False), mesh.now)
     mesh.drain()
     assert len(side.paths) == pairs + 1

@@ -435,12 +435,12 @@ class Agent:
         self._is_switch_due = True
         if not was_valid:
             self._budget.answered(pair.candidate.endpoint.host)
-            self._events.append(PairValidated(pair.path, pair.rtt_s))
+            self._events.append(PairValidated(pair.path, pair.rtt_s, pair.is_relayed))
             self._list.thaw(pair.foundation)
         if pair is self._selected:
             assert self._consent is not None
             if self._consent.is_doubted:
-                self._events.append(SelectedPathTrusted(pair.path, pair.rtt_s))
+                self._events.append(SelectedPathTrusted(pair.path, pair.rtt_s, pair.is_relayed))
             self._consent.answered(now)
         elif self.controlling:
             if pair is self._nominating and check.nomination:
@@ -561,7 +561,7 @@ class Agent:
         self._run.restart(now)
         best = best_pair(working, self.controlling)
         if best is not None:
-            self._events.append(PairValidated(best.path, best.rtt_s or 0.0))
+            self._events.append(PairValidated(best.path, best.rtt_s or 0.0, best.is_relayed))
 
     def _doubt_selected(self, selected: Pair) -> None:
         """Check the other pairs now instead of when consent has expired; nothing is given up."""

@@ -59,10 +59,14 @@ class RemoteCheckReceived:
 
 @dataclass(frozen=True, slots=True)
 class PairValidated:
-    """Datagrams pass in both directions along ``path``: it may carry data at once."""
+    """Datagrams pass in both directions along ``path``: it may carry data at once.
+
+    is_relayed: one of its ends is a relay.
+    """
 
     path: Path
     rtt_s: float
+    is_relayed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,11 @@ class PairSelected:
     local_type: str
     remote_type: str
     rtt_s: float | None
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether one of its ends is a relay."""
+        return "relay" in (self.local_type, self.remote_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +96,14 @@ class SelectedPathDoubted:
 
 @dataclass(frozen=True, slots=True)
 class SelectedPathTrusted:
-    """``path``, which was doubted, is answered again; whoever took another has to come back."""
+    """``path``, which was doubted, is answered again; whoever took another has to come back.
+
+    is_relayed: one of its ends is a relay.
+    """
 
     path: Path
     rtt_s: float
+    is_relayed: bool
 
 
 @dataclass(frozen=True, slots=True)

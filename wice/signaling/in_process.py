@@ -15,7 +15,7 @@ from wice.errors import (
     SignalingUnavailableError,
 )
 from wice.keys import KeyHolder, PublicKey
-from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES, Transport
+from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES, RelayGrant, Transport
 
 INBOX_MAX = 256
 """Envelopes that wait in one subscription; a sender is refused while it is full."""
@@ -124,6 +124,12 @@ class InProcessTransport(Transport):
             self._inboxes.discard(send_channel)
 
     def stun_servers(self) -> Sequence[Endpoint]:
+        return ()
+
+    async def relay_grants(self, known: Sequence[RelayGrant]) -> Sequence[RelayGrant]:
+        """There are none."""
+        if not known:
+            await trio.sleep_forever()
         return ()
 
     def status(self) -> Mapping[str, Any]:

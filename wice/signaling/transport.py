@@ -1,7 +1,8 @@
 """What carries sealed envelopes: it can open none of them (DESIGN D8)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
@@ -14,6 +15,32 @@ from wice.platform import Platform
 
 ENVELOPE_SIZE_MAX_BYTES = 16_384
 """The largest envelope a transport must carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayGrant:
+    """A relay of the community (TURN over UDP, RFC 8656) and what opens it for us."""
+
+    server: Endpoint
+    username: str
+    password: str = field(repr=False)
+    expires_at_wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLoan:
+    """What a host that relays gives a member: the UDP port of its TURN server, and credentials that
+    are good for ``lifetime_s``.
+    """
+
+    port: int
+    username: str
+    password: str = field(repr=False)
+    lifetime_s: float
+
+
+RelayLender = Callable[[str], RelayLoan]
+"""Lends this host's relay to the member of the community whom the transport knows by that name."""
 
 
 class Transport(Protocol):
@@ -40,6 +67,13 @@ class Transport(Protocol):
         """STUN servers that the transport's own infrastructure is known to run."""
         ...
 
+    async def relay_grants(self, known: Sequence[RelayGrant]) -> Sequence[RelayGrant]:
+        """Wait until we are granted other relays than ``known``, and say which; renewals are news.
+
+        The nearest come first. Every grant is renewed well before it expires, while it can be.
+        """
+        ...
+
     def status(self) -> Mapping[str, Any]:
         """What ``wice status`` shows of it, as plain JSON values."""
         ...
@@ -58,11 +92,13 @@ class TransportFactory(Protocol):
         state_directory: FilePath,
         events: EventSink,
         is_bootstrap: bool,
+        lend_relay: RelayLender | None = None,
     ) -> AbstractAsyncContextManager[Transport]:
         """Run a transport while the context lasts; its tasks live in it.
 
         section: the backend's own part of the configuration (``[overlay]``), unread by wice.
         is_bootstrap: this node serves others: DHT server, anchor, nothing of its own to say.
+        lend_relay: of a bootstrap node that relays; it is asked for each member anew.
         Raise ConfigError, with a ``where`` that begins with the section's name, or SignalingError.
         """
         ...

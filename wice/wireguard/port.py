@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from wice.datagram import DATAGRAM_SIZE_MAX_BYTES, Datagram, Endpoint, Path
+from wice.datagram import DATAGRAM_SIZE_MAX_BYTES, Carrier, Datagram, Endpoint, Path
 from wice.errors import DeviceError, DevicePermissionDeniedError, DeviceRejectedError
 from wice.wireguard.messages import is_wireguard
 
@@ -54,12 +54,14 @@ class SharedPort:
         self.port = port
         self.refused_interfaces: Set[int] = frozenset()
         """Indices of interfaces that nothing is taken from: a tunnel must not run inside one."""
+        self.carrier: Carrier | None = None
         self.dropped = dropped
         """Datagrams dropped here, by reason: names of errno for those the host did not send."""
         self._sockets = sockets
         self._received: deque[Datagram] = deque()
         self._arrived = trio.Event()
         self._is_closed = False
+        self._on_wireguard: OnWireGuard = lambda *_: None
 
     def send(self, data: bytes, path: Path) -> None:
         """See ``DatagramPort.send``. What looks like WireGuard's is a bug of the caller."""
@@ -68,6 +70,9 @@ class SharedPort:
 
     def transmit(self, data: bytes, path: Path) -> None:
         """Queue a datagram; one that cannot be sent is dropped and counted."""
+        if self.carrier is not None and path.source in self.carrier.bases:
+            self.carrier.carry(data, path)
+            return
         udp = self._sockets.get(socket.AF_INET6 if path.remote.is_ipv6 else socket.AF_INET)
         if udp is None:
             self.dropped[errno.errorcode[errno.EAFNOSUPPORT]] += 1
@@ -88,13 +93,24 @@ class SharedPort:
         await trio.lowlevel.checkpoint_if_cancelled()
         return self._received.popleft()
 
+    def hand_up(self, data: bytes, source: Endpoint, destination: str | None) -> None:
+        """See ``DatagramPort.hand_up``."""
+        if is_wireguard(data):
+            self._on_wireguard(data, source, destination)
+            return
+        if len(self._received) >= RECEIVED_DATAGRAMS_MAX:
+            self._received.popleft()
+            self.dropped["a full queue of received datagrams"] += 1
+        self._received.append(Datagram(data, source, destination))
+        self._arrived.set()
+
     async def run(self, on_wireguard: OnWireGuard) -> None:
         """Carry datagrams until cancelled."""
-        take = self._sort(on_wireguard)
+        self._on_wireguard = on_wireguard
         async with trio.open_nursery() as nursery:
             for udp in self._sockets.values():
                 nursery.start_soon(udp.send_waiting)
-                nursery.start_soon(udp.receive_into, take)
+                nursery.start_soon(udp.receive_into, self._take)
 
     def close(self) -> None:
         self._is_closed = True
@@ -102,22 +118,14 @@ class SharedPort:
         for udp in self._sockets.values():
             udp.close()
 
-    def _sort(self, on_wireguard: OnWireGuard) -> OnArrival:
-        def take(data: bytes, source: Endpoint, came_to: Arrival) -> None:
-            destination, interface = came_to
-            if interface in self.refused_interfaces:
-                self.dropped["a datagram that came through a tunnel"] += 1
-                return
-            if is_wireguard(data):
-                on_wireguard(data, source, destination)
-                return
-            if len(self._received) >= RECEIVED_DATAGRAMS_MAX:
-                self._received.popleft()
-                self.dropped["a full queue of received datagrams"] += 1
-            self._received.append(Datagram(data, source, destination))
-            self._arrived.set()
-
-        return take
+    def _take(self, data: bytes, source: Endpoint, came_to: Arrival) -> None:
+        destination, interface = came_to
+        if interface in self.refused_interfaces:
+            self.dropped["a datagram that came through a tunnel"] += 1
+            return
+        carrier = self.carrier
+        if carrier is None or source not in carrier.servers or not carrier.receive(data, source):
+            self.hand_up(data, source, destination)
 
 
 class UdpSocket:
