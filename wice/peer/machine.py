@@ -31,6 +31,7 @@ from wice.ice import (
     parse_candidate,
 )
 from wice.keys import PublicKey
+from wice.peer.path_log import PathChange, PathLog
 from wice.peer.states import TRANSITIONS, State, Stimulus
 from wice.signaling.description import Description, fitting_candidates
 from wice.signaling.session import (
@@ -169,16 +170,21 @@ class PeerMachine:
         now: float,
     ) -> None:
         self.public_key = public_key
+        self.added_at_s = now
+        self.delivered_at_s: float | None = None
         self.state = State.SEEKING
         self.stages = Stages()
         self.path: Path | None = None
+        self.is_relayed = False
         self.rtt_s: float | None = None
         self._interface = interface
-        self._controlling = controlling
         self._random_bytes = random_bytes
+        self._controlling = controlling
         self._gathered = gathered
         self._remote_nat_mapping = ""
+        self._remote_candidates: tuple[Candidate, ...] = ()
         self._trouble = ""
+        self._path_log = PathLog()
         self._session = Session(random_bytes=random_bytes, wall_time=wall_time, now=now)
         self._generations: list[_Generation] = []
         self._carrying: _Generation | None = None
@@ -212,6 +218,10 @@ class PeerMachine:
             self._session.presence_changed(now)
         self._settle(now)
 
+    def message_delivered(self, now: float) -> None:
+        """The peer's side took a message of ours."""
+        self.delivered_at_s = now
+
     def gathered_changed(self, gathered: Gathered, now: float) -> None:
         """The interface knows more of itself; the agents have the candidates already."""
         self._gathered = gathered
@@ -230,17 +240,17 @@ class PeerMachine:
             case RemoteCheckReceived(remote_ufrag=remote_ufrag):
                 generation.heard_ufrag = remote_ufrag
                 self._confirm_if_heard(generation, now)
-            case PairValidated(path=path, rtt_s=rtt_s):
+            case PairValidated(path=path, rtt_s=rtt_s, is_relayed=is_relayed):
                 is_wanted = self._is_path_doubted or self.path is None
                 if is_wanted or generation is not self._carrying:
-                    self._take_path(generation, path, rtt_s, now)
-            case PairSelected(path=path, rtt_s=rtt_s):
-                self._take_path(generation, path, rtt_s, now)
+                    self._take_path(generation, path, rtt_s, is_relayed, now)
+            case PairSelected(path=path, rtt_s=rtt_s, is_relayed=is_relayed):
+                self._take_path(generation, path, rtt_s, is_relayed, now)
             case SelectedPathDoubted():
                 self._is_path_doubted = True
                 self._effects.append(QueryMappings())
-            case SelectedPathTrusted(path=path, rtt_s=rtt_s):
-                self._path_trusted(generation, path, rtt_s, now)
+            case SelectedPathTrusted(path=path, rtt_s=rtt_s, is_relayed=is_relayed):
+                self._path_trusted(generation, path, rtt_s, is_relayed, now)
             case SelectedPathLost():
                 self._path_lost(generation, now)
             case ChecksExhausted():
@@ -308,6 +318,36 @@ class PeerMachine:
         return self._session.is_settled
 
     @property
+    def agents(self) -> tuple[Agent, ...]:
+        """The one that carries the tunnel, then the newest session's where that is another."""
+        carrying = [self._carrying] if self._carrying is not None else []
+        others = [g for g in reversed(self._generations) if g is not self._carrying]
+        return tuple(generation.agent for generation in (*carrying, *others))
+
+    @property
+    def gathered(self) -> Gathered:
+        return self._gathered
+
+    @property
+    def remote_candidates(self) -> tuple[Candidate, ...]:
+        """Those of the peer's last description."""
+        return self._remote_candidates
+
+    @property
+    def remote_nat_mapping(self) -> str:
+        """How the peer says that its NAT maps; empty before it said so."""
+        return self._remote_nat_mapping
+
+    @property
+    def is_path_doubted(self) -> bool:
+        return self._is_path_doubted
+
+    @property
+    def path_changes(self) -> tuple[PathChange, ...]:
+        """The last changes of ``path``, oldest first."""
+        return self._path_log.changes
+
+    @property
     def signaling_statistics(self) -> SessionStatistics:
         return self._session.statistics
 
@@ -322,6 +362,7 @@ class PeerMachine:
             self._session_event(event, now)
         while (message := self._session.poll_transmit()) is not None:
             self._effects.append(Publish(message))
+        self._path_log.note(self.path, self.is_relayed, now)
 
     def _session_event(self, event: SessionEvent, now: float) -> None:
         match event:
@@ -398,6 +439,7 @@ class PeerMachine:
                 candidates.append(parse_candidate(text))
             except RemoteProtocolError as error:
                 self._drop_bytes("candidate", error, now)
+        self._remote_candidates = tuple(candidates)
         for candidate in candidates:
             try:
                 agent.add_remote_candidate(candidate, now)
@@ -406,7 +448,12 @@ class PeerMachine:
         agent.retain_remote_candidates({endpoint_of(c) for c in candidates}, now)
 
     def _take_path(
-        self, generation: _Generation, path: Path, rtt_s: float | None, now: float
+        self,
+        generation: _Generation,
+        path: Path,
+        rtt_s: float | None,
+        is_relayed: bool,
+        now: float,
     ) -> None:
         """A pair of ``generation`` works: it carries the tunnel from now on."""
         replaced = self._carrying
@@ -419,18 +466,21 @@ class PeerMachine:
         if replaced is not None and replaced is not generation:
             self._drop(replaced)
         is_first = self.path is None
-        self.path, self.rtt_s, self._trouble = path, rtt_s, ""
+        self.path, self.is_relayed = path, is_relayed
+        self.rtt_s, self._trouble = rtt_s, ""
         self._transition(Stimulus.PATH_SELECTED, now, detail=str(path.remote))
         if is_first and not self._controlling and self._other_starts(now):
             self._withheld_until = now + HANDSHAKE_WITHHELD_S
         elif self._withheld_until is None:
             self._point_wireguard()
 
-    def _path_trusted(self, generation: _Generation, path: Path, rtt_s: float, now: float) -> None:
+    def _path_trusted(
+        self, generation: _Generation, path: Path, rtt_s: float, is_relayed: bool, now: float
+    ) -> None:
         """ICE stays with ``path`` after all: a pair taken while it was doubted may be dead."""
         self._is_path_doubted = False
         if generation is self._carrying and path != self.path:
-            self._take_path(generation, path, rtt_s, now)
+            self._take_path(generation, path, rtt_s, is_relayed, now)
 
     def _confirm_if_heard(self, generation: _Generation, now: float) -> None:
         """A check of theirs proves that they know our session; an answer to ours does not.
@@ -466,6 +516,7 @@ class PeerMachine:
         # The device keeps sending where it did: a path that may come back beats none.
         self._transition(Stimulus.PATH_LOST, now, detail=str(self.path and self.path.remote))
         self.path, self.rtt_s, self._trouble = None, None, "the path stopped answering"
+        self.is_relayed = False
         self._withheld_until = None
         if generation is self._generations[-1]:
             self._session.restart(now)

@@ -189,6 +189,7 @@ class InterfaceSupervisor:
                 peer.is_publishing, peer.is_found_anew = True, False
                 try:
                     await self._backend.publish(key_pair, message)
+                    peer.machine.message_delivered(trio.current_time())
                 except SignalingUnavailableError:
                     # The session repeats until it is acknowledged.
                     self._events.counts["publish_unavailable"] += 1
