@@ -70,6 +70,13 @@ def peer(key: str, allowed_ips: str) -> str:
     return f'\n[[interfaces.wg0.peers]]\npublic_key = "{key}"\nallowed_ips = ["{allowed_ips}"]\n'
 
 
+BOOTSTRAP = """
+[overlay]
+community = "harbour"
+[relay]
+enabled = true
+"""
+
 REFUSED_POINT = base64.b64encode((2**255 - 20).to_bytes(32, "little")).decode()
 """u = −1, which has no Edwards form."""
 
@@ -98,7 +105,48 @@ MISTAKES = [
     (GOOD + "x = " + "[" * 5_000, "wice.toml", "nest too deep"),
     (GOOD.replace('"state"', '"~nosuchuser/state"'), "state_dir", "nosuchuser"),
     (GOOD.replace('"wg0.key"', '"wg0\\u0000.key"'), "private_key_file", "null character"),
+    (GOOD + "\n[relay]\nenabled = true\n", "relay.enabled", "bootstrap"),
+    (
+        GOOD.replace("[ice]", '[ice]\ncandidates = "relay"\nrelays = false'),
+        "ice.relays",
+        "remove one",
+    ),
+    (BOOTSTRAP + "budget = 1", "relay.budget", "known keys"),
+    (BOOTSTRAP + "port = 0", "relay.port", "1 to 65535"),
+    (BOOTSTRAP + "ports = [50000]", "relay.ports", "[LOWEST, HIGHEST]"),
+    (BOOTSTRAP + "ports = [60000, 50000]", "relay.ports", "1024 to 65535"),
+    (BOOTSTRAP + "ports = [50000, 50099]", "relay.ports", "set relay.allocations to 100"),
+    (BOOTSTRAP + "allocations = 0", "relay.allocations", "more than 0"),
+    (BOOTSTRAP + "member_allocations = 300", "relay.member_allocations", "raise relay.allocations"),
+    (BOOTSTRAP + "bandwidth_mbit_per_s = nan", "relay.bandwidth_mbit_per_s", "out of range"),
+    (BOOTSTRAP + "bandwidth_mbit_per_s = 10", "relay.member_bandwidth_mbit_per_s", "lower it"),
+    (BOOTSTRAP + "traffic_gb_per_day = -1", "relay.traffic_gb_per_day", "more than 0"),
+    (BOOTSTRAP + 'announce = { "10.0.0.5" = "me" }', "relay.announce", "PUBLIC ADDRESS"),
+    (BOOTSTRAP + 'announce = { "10.0.0.5" = "::1" }', "relay.announce", "IPv4"),
+    (BOOTSTRAP + 'allowed_networks = ["10.0.0.1/8"]', "relay.allowed_networks[0]", "10.0.0.0/8"),
+    (BOOTSTRAP + 'denied_networks = ["all"]', "relay.denied_networks[0]", "ADDRESS/LENGTH"),
 ]
+
+
+def test_a_relay_has_budgets_in_units_that_people_read(write: Write) -> None:
+    text = """bandwidth_mbit_per_s = 8
+member_bandwidth_mbit_per_s = 0.8
+traffic_gb_per_day = 10
+member_traffic_gb_per_day = 1.5
+allocations = 20
+member_allocations = 2
+ports = [50000, 50099]
+announce = { "10.0.0.5" = "203.0.113.10" }
+"""
+    relay = load_config(write(BOOTSTRAP + text)).relay
+    assert relay.is_enabled
+    assert relay.relayed_ports == range(50_000, 50_100)
+    assert relay.announced == {"10.0.0.5": "203.0.113.10"}
+    budgets = relay.budgets
+    assert (budgets.bytes_per_s, budgets.bytes_per_s_per_user) == (1_000_000, 100_000)
+    assert (budgets.bytes_per_day, budgets.bytes_per_day_per_user) == (10**10, 1_500_000_000)
+    assert (budgets.allocations, budgets.allocations_per_user) == (20, 2)
+    assert not load_config(write(BOOTSTRAP.replace("true", "false"))).relay.is_enabled
 
 
 @pytest.mark.parametrize(("text", "place", "remedy"), MISTAKES)

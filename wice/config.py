@@ -4,8 +4,9 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from itertools import combinations
 from pathlib import Path as FilePath
@@ -17,6 +18,7 @@ from wice.errors import ConfigError
 from wice.ice import CandidatePolicy
 from wice.keys import PresharedKey, PrivateKey, PublicKey, is_valid_identity
 from wice.platform import IPInterface, IPNetwork
+from wice.relay_config import RelayConfig, read_relay
 from wice.section import Place, StructT, convert_section, place_text
 from wice.stun.uri import StunURI, parse_stun_uri
 from wice.wireguard.device import PeerConfig
@@ -59,6 +61,7 @@ class _IceSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     candidates: Literal["all", "public", "relay"] = "all"
     interfaces: list[str] = []
     exclude_interfaces: list[str] = []
+    relays: bool = True
 
 
 class _StunServerSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -71,6 +74,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     overlay: dict[str, Any]
     ice: dict[str, Any] = {}
     stun_server: dict[str, Any] = {}
+    relay: dict[str, Any] = {}
     interfaces: dict[str, dict[str, Any]] = {}
 
 
@@ -99,11 +103,13 @@ class InterfaceConfig:
 class IceConfig:
     """``[ice]`` but its servers. candidates: what peers are told. interfaces: patterns (``eth*``)
     of those whose addresses become candidates, none for all, less those of exclude_interfaces.
+    relays: whether the community's relays are used.
     """
 
     candidates: CandidatePolicy = CandidatePolicy.ALL
     interfaces: tuple[str, ...] = ()
     exclude_interfaces: tuple[str, ...] = ()
+    relays: bool = True
 
     def uses(self, interface: str) -> bool:
         """Whether the addresses of ``interface`` become candidates."""
@@ -131,6 +137,7 @@ class Config:
     stun_server_ports: tuple[int, ...]
     interfaces: tuple[InterfaceConfig, ...]
     ice: IceConfig = IceConfig()
+    relay: RelayConfig = field(default_factory=RelayConfig)
 
 
 def load_config(path: FilePath) -> Config:
@@ -162,6 +169,7 @@ class _Reader:
     def read(self, table: dict[str, Any]) -> Config:
         top = self._convert(table, _File, "")
         ice = self._convert(top.ice, _IceSection, "ice")
+        candidate_policy = CandidatePolicy(ice.candidates)
         stun_server = self._convert(top.stun_server, _StunServerSection, "stun_server")
         for index, port in enumerate(stun_server.ports):
             self._check_port(port, f"stun_server.ports[{index}]", lowest=1)
@@ -169,6 +177,19 @@ class _Reader:
             self._interface(name, section) for name, section in top.interfaces.items()
         )
         self._check_interfaces(interfaces)
+        relay = read_relay(top.relay, partial(self._error_in, "relay"))
+        if relay.is_enabled and interfaces:
+            raise self._error(
+                "relay.enabled",
+                "a daemon with interfaces does not relay",
+                "put [relay] into the file of a bootstrap node",
+            )
+        if candidate_policy is CandidatePolicy.RELAY and not ice.relays:
+            raise self._error(
+                "ice.relays",
+                'without relays there is nothing to tell peers, as candidates = "relay" says',
+                "remove one of the two",
+            )
         return Config(
             path=self._path,
             state_dir=self._file(top.state_dir, "state_dir"),
@@ -183,10 +204,12 @@ class _Reader:
             stun_server_ports=tuple(stun_server.ports),
             interfaces=interfaces,
             ice=IceConfig(
-                candidates=CandidatePolicy(ice.candidates),
+                candidates=candidate_policy,
                 interfaces=self._patterns(ice.interfaces, "ice.interfaces"),
                 exclude_interfaces=self._patterns(ice.exclude_interfaces, "ice.exclude_interfaces"),
+                relays=ice.relays,
             ),
+            relay=relay,
         )
 
     def _patterns(self, patterns: list[str], place: str) -> tuple[str, ...]:
@@ -212,10 +235,10 @@ class _Reader:
             raise self._error(place, f"{text!r} names the home of no user here") from None
 
     def _convert(self, table: Any, kind: type[StructT], place: str) -> StructT:
-        def error(within: Place, why: str, hint: str) -> ConfigError:
-            return self._error(place_text((place, *within) if place else within), why, hint)
+        return convert_section(table, kind, partial(self._error_in, place))
 
-        return convert_section(table, kind, error)
+    def _error_in(self, place: str, within: Place, why: str, hint: str) -> ConfigError:
+        return self._error(place_text((place, *within) if place else within), why, hint)
 
     def _check_port(self, port: int, place: str, *, lowest: int) -> None:
         if not lowest <= port <= 65_535:
