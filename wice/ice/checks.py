@@ -159,7 +159,9 @@ class Checks:
         history.note(check.purpose, outcome, check.started_at_s, check.sent, now)
 
     def _rto_s(self, pair: Pair) -> float:
-        return max(self._timing.rto_s, _RTO_PER_RTT * (pair.rtt_s or 0.0))
+        if pair.rtt_s is None:
+            return self._timing.rto_s
+        return max(self._timing.rto_min_s, _RTO_PER_RTT * pair.rtt_s)
 
     def _transmissions_max(self, pair: Pair) -> int:
         if pair.is_retry:

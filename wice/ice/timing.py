@@ -11,7 +11,7 @@ class Timing:
 
     pace_s: least time between two checks of the list, Ta (RFC 8445 section 14.2 allows 5 ms).
     rto_s: wait for an answer before the first retransmission; it grows ``backoff`` times each, up
-    to ``rto_max_s``. RFC 8445 section 14.3 says at least 500 ms, doubling, which costs most where
+    to ``rto_max_s``. rto_min_s: the same where the round trip is known and shorter. RFC 8445 section 14.3 says at least 500 ms, doubling, which costs most where
     packets are lost. is_rto_by_load: the RTO is at least Ta for each pair that waits or is being
     checked. transmissions_max: sendings of one check before its pair has failed: after 6.4 s.
     last_wait_rtos: wait after the last of them, in first RTOs; 0 goes on with the backoff.
@@ -29,6 +29,7 @@ class Timing:
 
     pace_s: float = 0.005
     rto_s: float = 0.1
+    rto_min_s: float = 0.05
     rto_max_s: float = 1.6
     backoff: float = 1.5
     is_rto_by_load: bool = False
@@ -50,6 +51,7 @@ class Timing:
 RFC_8445: Final = Timing(
     pace_s=0.05,
     rto_s=0.5,
+    rto_min_s=0.5,
     rto_max_s=float("inf"),
     backoff=2.0,
     is_rto_by_load=True,
