@@ -179,16 +179,20 @@ class TurnClient:
         Give False where the address has no relay of its family or there are too many.
         """
         assert host == host.partition("%")[0]
+        is_known = self._peers.wants(host)
         if family_of(host) not in self._families or not self._peers.permit(host, now):
             return False
-        self._work(now)
+        if not is_known:
+            self._work(now)
         return True
 
     def bind_channel(self, peer: Endpoint, now: float) -> bool:
         """Permit ``peer`` and give it a channel: worth it for who gets more than checks."""
+        is_known = peer in self._peers.channels
         if family_of(peer.host) not in self._families or not self._peers.bind(peer, now):
             return False
-        self._work(now)
+        if not is_known:
+            self._work(now)
         return True
 
     def forget(self, host: str, now: float) -> None:
@@ -201,6 +205,33 @@ class TurnClient:
         self._peers.unbind(peer, now)
         self._work(now)
 
+    def forget_idle(self, idle_s: float, now: float) -> None:
+        """No longer refresh what nothing was wanted of and sent to for ``idle_s``."""
+        self._peers.forget_idle(idle_s, now)
+        self._work(now)
+
+    def wants(self, host: str) -> bool:
+        """Whether there is a permission for ``host``, or there shall be one."""
+        return self._peers.wants(host)
+
+    def is_refused(self, host: str) -> bool:
+        """Whether the server's last word on ``host`` was no."""
+        permission = self._peers.permissions.get(host)
+        return permission is not None and permission.is_refused
+
+    def awaits(self, transaction_id: bytes) -> bool:
+        """Whether that is a request of ours that nobody has answered yet."""
+        return self._requests.get(transaction_id) is not None
+
+    @property
+    def permission_count(self) -> int:
+        """Addresses that have a permission."""
+        return sum(permission.is_granted for permission in self._peers.permissions.values())
+
+    @property
+    def channel_count(self) -> int:
+        return sum(channel.is_bound for channel in self._peers.channels.values())
+
     def encapsulate(self, data: bytes, peer: Endpoint, now: float) -> bytes | None:
         """The datagram for ``server`` that brings ``data`` to ``peer``; None where nothing would.
 
@@ -210,13 +241,17 @@ class TurnClient:
             self.state is not State.ALLOCATED
             or now >= self._expires_at_s
             or len(data) > DATA_SIZE_MAX_BYTES
-            or not self._peers.may_use(peer.host, now)
         ):
             return None
-        self._sent_at_s = now
         channel = self._peers.channels.get(peer)
+        permission = (
+            self._peers.permissions.get(peer.host) if channel is None else channel.permission
+        )
+        if permission is None or permission.until_s <= now:
+            return None
+        self._sent_at_s = permission.used_at_s = now
         if channel is not None and channel.until_s > now:
-            assert channel.number is not None
+            channel.used_at_s = now
             return pack_channel_header(channel.number, len(data)) + data
         transaction_id = self._random_bytes(12)
         attributes = (
@@ -561,6 +596,7 @@ class TurnClient:
             else:
                 # This allocation will never have it; the next one may.
                 permission.due_at_s = _NEVER
+                permission.is_refused = True
                 code = ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED
                 self._events.append(PermissionRefused(permission.host, code))
         while due and not self._requests.is_full:
@@ -605,6 +641,7 @@ class TurnClient:
                 permission.due_at_s = answer.now + self._timing.retry_s
                 if answer.code == ErrorCode.FORBIDDEN:
                     permission.due_at_s = answer.now + self._timing.retry_max_s
+                permission.is_refused = answer.code is not None
                 if answer.code is not None and permission.host in self._peers.permissions:
                     self._events.append(PermissionRefused(permission.host, answer.code))
 

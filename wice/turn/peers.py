@@ -24,21 +24,28 @@ _NEVER: Final = float("-inf")
 
 @dataclass(slots=True, eq=False)
 class Permission:
-    """For one address. until_s: end of what was granted. due_at_s: when to ask (again)."""
+    """For one address. until_s: end of what was granted. due_at_s: when to ask (again).
+
+    used_at_s: when it was last wanted or sent under.
+    """
 
     host: str
     due_at_s: float
+    used_at_s: float
     until_s: float = _NEVER
     is_asked: bool = False
     is_granted: bool = False
+    is_refused: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class ClientChannel:
-    """For one peer. number: None before the first request."""
+    """For one peer, whose address has ``permission``. number: None before the first request."""
 
     peer: Endpoint
+    permission: Permission
     due_at_s: float
+    used_at_s: float
     number: int | None = None
     until_s: float = _NEVER
     is_asked: bool = False
@@ -58,20 +65,28 @@ class Peers:
 
     def permit(self, host: str, now: float) -> bool:
         """Want a permission; give whether there is room."""
-        if host in self.permissions:
+        permission = self.permissions.get(host)
+        if permission is not None:
+            permission.used_at_s = now
             return True
         if len(self.permissions) >= HOSTS_MAX:
             return False
-        self.permissions[host] = Permission(host, now)
+        self.permissions[host] = Permission(host, now, now)
         return True
+
+    def wants(self, host: str) -> bool:
+        return host in self.permissions
 
     def bind(self, peer: Endpoint, now: float) -> bool:
         """Want a channel; give whether there is room."""
-        if peer in self.channels:
+        channel = self.channels.get(peer)
+        if channel is not None:
+            channel.used_at_s = channel.permission.used_at_s = now
             return True
         if len(self.channels) >= CHANNELS_MAX or not self.permit(peer.host, now):
             return False
-        channel = self.channels[peer] = ClientChannel(peer, now)
+        channel = ClientChannel(peer, self.permissions[peer.host], now, now)
+        self.channels[peer] = channel
         number, _ = self._resting.get(peer, (None, 0.0))
         if number is not None:
             # The server may still hold the old binding, and then takes no other number.
@@ -85,6 +100,15 @@ class Peers:
         self.permissions.pop(host, None)
         for peer in [peer for peer in self.channels if peer.host == host]:
             self.unbind(peer, now)
+
+    def forget_idle(self, idle_s: float, now: float) -> None:
+        """Want nothing any more that was not used for ``idle_s``."""
+        for peer, channel in list(self.channels.items()):
+            if now - channel.used_at_s >= idle_s:
+                self.unbind(peer, now)
+        for host, permission in list(self.permissions.items()):
+            if now - permission.used_at_s >= idle_s:
+                self.forget(host, now)
 
     def unbind(self, peer: Endpoint, now: float) -> None:
         channel = self.channels.pop(peer, None)
@@ -102,7 +126,7 @@ class Peers:
         self._resting_numbers.clear()
         for permission in self.permissions.values():
             permission.due_at_s, permission.until_s = now, _NEVER
-            permission.is_asked = permission.is_granted = False
+            permission.is_asked = permission.is_granted = permission.is_refused = False
         for channel in self.channels.values():
             channel.due_at_s, channel.until_s, channel.number = now, _NEVER, None
             channel.is_asked = channel.is_bound = False
@@ -161,7 +185,7 @@ class Peers:
         if permission is None:
             return False
         is_new = not permission.is_granted
-        permission.is_granted = True
+        permission.is_granted, permission.is_refused = True, False
         permission.until_s = max(permission.until_s, asked_at_s + PERMISSION_LIFETIME_S)
         permission.due_at_s = asked_at_s + refresh_s
         return is_new

@@ -1,0 +1,341 @@
+"""Carries a port's relayed paths through its allocations at TURN servers (trio, DESIGN D11)."""
+
+from collections import deque
+from collections.abc import Callable, KeysView, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import trio
+
+from wice.datagram import DatagramPort, Endpoint, Path
+from wice.errors import RemoteProtocolError
+from wice.events import Dropped, EventSink
+from wice.stun import LongTermCredentials, is_stun
+from wice.turn.client import State, TurnClient
+from wice.turn.events import (
+    Allocated,
+    AllocationFailed,
+    AllocationLost,
+    ClientEvent,
+    CredentialsRefused,
+    PermissionGranted,
+    PermissionRefused,
+)
+from wice.turn.messages import DATA_SIZE_MAX_BYTES, Family, family_of, is_channel_data
+from wice.turn.timing import Timing
+
+SERVERS_MAX: Final = 4
+"""Servers that are allocated at; those given after them are passed over."""
+
+HELD_MAX: Final = 64
+"""Datagrams that wait at one server for permissions."""
+HELD_PER_HOST_MAX: Final = 4
+"""Of them, those for one address; then its oldest is dropped."""
+
+IDLE_S: Final = 120.0
+"""What nothing was sent to for so long is no longer refreshed."""
+SWEEP_S: Final = 30.0
+
+_BINDING_RESPONSES: Final = frozenset({b"\x01\x01", b"\x01\x11"})
+
+
+@dataclass(frozen=True, slots=True)
+class RelayServer:
+    """A TURN server and what opens it for us."""
+
+    endpoint: Endpoint
+    credentials: LongTermCredentials
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """An address at ``server`` that is relayed to us, whom it sees as ``mapped``."""
+
+    relayed: Endpoint
+    mapped: Endpoint
+    server: Endpoint
+
+
+@dataclass(slots=True, eq=False)
+class _Link:
+    """One server. way: the path to it. reason: why there is no allocation. held: by address."""
+
+    client: TurnClient
+    way: Path
+    reason: str = ""
+    held: dict[str, deque[tuple[bytes, Endpoint]]] = field(default_factory=dict)
+    held_count: int = 0
+
+
+class Relays:
+    """The ``Carrier`` of ``port``: one allocation at each server, kept up while ``run`` lasts.
+
+    A path's ``source`` chooses the allocation: it is the relayed endpoint as text. The first
+    datagram to an address asks for its permission and waits for it; who is sent more than STUN gets
+    a channel.
+    """
+
+    def __init__(
+        self,
+        port: DatagramPort,
+        random_bytes: Callable[[int], bytes],
+        events: EventSink,
+        *,
+        timing: Timing | None = None,
+    ) -> None:
+        self.on_changed: Callable[[], None] = lambda: None
+        """Called after every change of ``allocations`` while ``run`` lasts."""
+        self._port = port
+        self._random_bytes = random_bytes
+        self._events = events
+        self._timing = timing
+        self._links: dict[Endpoint, _Link] = {}
+        self._by_server: dict[Endpoint, _Link] = {}
+        self._by_base: dict[str, _Link] = {}
+        self.bases: KeysView[str] = self._by_base.keys()
+        self.servers: KeysView[Endpoint] = self._by_server.keys()
+        self._allocations: tuple[Allocation, ...] = ()
+        self._wake_at_s = float("inf")
+        self._moved = trio.Event()
+        port.carrier = self
+
+    @property
+    def allocations(self) -> tuple[Allocation, ...]:
+        """What there is now: servers in the order given, IPv4 before IPv6."""
+        return self._allocations
+
+    def set_servers(self, servers: Sequence[RelayServer]) -> None:
+        """Allocate at these and no others, the first ``SERVERS_MAX``; known ones go on.
+
+        Credentials that are new for a known server serve it from now on.
+        """
+        now = trio.current_time()
+        wanted = {server.endpoint: server.credentials for server in servers[:SERVERS_MAX]}
+        before, self._links = self._links, {}
+        for endpoint, link in before.items():
+            if endpoint not in wanted:
+                self._give_back(link, now)
+        for endpoint, credentials in wanted.items():
+            link = before.get(endpoint) or self._new_link(endpoint, credentials, now)
+            self._links[endpoint] = link
+            link.client.set_credentials(credentials, now)
+        self._update()
+        for link in list(self._links.values()):
+            self._drain(link)
+
+    def network_changed(self) -> None:
+        """Allocate anew, at once, wherever the way to a server may have changed."""
+        now = trio.current_time()
+        for link in list(self._links.values()):
+            link.client.restart(now)
+            self._drain(link)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Each server as ``wice status`` shows it, in plain JSON values."""
+        return [
+            {
+                "server": str(endpoint),
+                "state": link.client.state.name.lower(),
+                "relayed": [str(relayed) for relayed in link.client.relayed.values()],
+                "reason": link.reason,
+                "permissions": link.client.permission_count,
+                "channels": link.client.channel_count,
+            }
+            for endpoint, link in self._links.items()
+        ]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep time until cancelled; then the allocations are given back, without waiting."""
+        task_status.started()
+        sweep_at_s = trio.current_time() + SWEEP_S
+        try:
+            while True:
+                deadlines = [link.client.deadline() for link in self._links.values()]
+                self._wake_at_s = min([sweep_at_s, *(at for at in deadlines if at is not None)])
+                self._moved = trio.Event()
+                with trio.move_on_at(self._wake_at_s):
+                    await self._moved.wait()
+                now = trio.current_time()
+                if now >= sweep_at_s:
+                    sweep_at_s = now + SWEEP_S
+                    self._sweep(now)
+                for link in list(self._links.values()):
+                    deadline = link.client.deadline()
+                    if deadline is not None and now >= deadline:
+                        link.client.handle_timeout(now)
+                        self._drain(link)
+        finally:
+            for link in self._links.values():
+                self._give_back(link, trio.current_time())
+            self._links = {}
+            self._by_server.clear()
+            self._by_base.clear()
+            self._allocations = ()
+
+    # Data
+
+    def carry(self, data: bytes, path: Path) -> None:
+        """See ``Carrier.carry``."""
+        link = self._by_base.get(path.source or "")
+        if link is None:
+            self._drop("data for an allocation that is gone")
+            return
+        now = trio.current_time()
+        datagram = link.client.encapsulate(data, path.remote, now)
+        if datagram is None:
+            self._carry_when_permitted(link, data, path, now)
+            return
+        self._port.send(datagram, link.way)
+        if not is_channel_data(datagram) and not is_stun(data):
+            link.client.bind_channel(path.remote, now)
+            self._drain(link)
+
+    def receive(self, data: bytes, source: Endpoint) -> bool:
+        """See ``Carrier.receive``."""
+        link = self._by_server.get(source)
+        if link is None:
+            return False
+        if not is_channel_data(data) and not self._is_for_client(link, data):
+            return False
+        try:
+            link.client.receive(data, source, trio.current_time())
+        except RemoteProtocolError as error:
+            self._drop(str(error))
+        self._drain(link)
+        return True
+
+    def _is_for_client(self, link: _Link, data: bytes) -> bool:
+        if not is_stun(data):
+            return False
+        return data[:2] not in _BINDING_RESPONSES or link.client.awaits(data[8:20])
+
+    def _carry_when_permitted(self, link: _Link, data: bytes, path: Path, now: float) -> None:
+        client, remote = link.client, path.remote
+        if len(data) > DATA_SIZE_MAX_BYTES:
+            self._drop("data that is too long for a relay")
+            return
+        relayed = client.relayed.get(family_of(remote.host))
+        if "%" in remote.host or relayed is None or str(relayed) != path.source:
+            self._drop("data for an address that the allocation cannot reach")
+            return
+        has_room = not is_stun(data) and client.bind_channel(remote, now)
+        if not has_room and not client.permit(remote.host, now):
+            self._drop("data for more addresses than a relay permits")
+        elif client.is_refused(remote.host):
+            self._drop("data for an address that the relay refuses")
+        else:
+            self._hold(link, data, remote)
+        self._drain(link)
+
+    def _hold(self, link: _Link, data: bytes, remote: Endpoint) -> None:
+        held = link.held.get(remote.host)
+        if held is not None and len(held) >= HELD_PER_HOST_MAX:
+            held.popleft()
+            link.held_count -= 1
+            self._drop("the oldest of much data that waits for one permission")
+        elif link.held_count >= HELD_MAX:
+            self._drop("data beyond what may wait for permissions")
+            return
+        link.held.setdefault(remote.host, deque()).append((data, remote))
+        link.held_count += 1
+
+    def _send_held(self, link: _Link, host: str, now: float) -> None:
+        for data, remote in self._take_held(link, host):
+            datagram = link.client.encapsulate(data, remote, now)
+            if datagram is not None:
+                self._port.send(datagram, link.way)
+
+    def _drop_held(self, link: _Link, host: str, reason: str) -> None:
+        for _ in self._take_held(link, host):
+            self._drop(reason)
+
+    def _take_held(self, link: _Link, host: str) -> deque[tuple[bytes, Endpoint]]:
+        held = link.held.pop(host, None) or deque()
+        link.held_count -= len(held)
+        return held
+
+    def _drop(self, reason: str) -> None:
+        self._events.emit(Dropped(room="relay", reason=reason))
+
+    # Servers
+
+    def _new_link(self, endpoint: Endpoint, credentials: LongTermCredentials, now: float) -> _Link:
+        # A peer of either family is reached through whatever family leads to the server.
+        client = TurnClient(
+            endpoint,
+            credentials,
+            random_bytes=self._random_bytes,
+            now=now,
+            families=tuple(Family),
+            timing=self._timing,
+        )
+        return _Link(client, Path(endpoint))
+
+    def _give_back(self, link: _Link, now: float) -> None:
+        """Say once that the allocation may end: where that is lost it ends by itself."""
+        for host in list(link.held):
+            self._drop_held(link, host, "data for an allocation that is given back")
+        link.client.close(now)
+        while (data := link.client.poll_transmit()) is not None:
+            self._port.send(data, link.way)
+
+    def _drain(self, link: _Link) -> None:
+        client = link.client
+        while True:
+            while (data := client.poll_transmit()) is not None:
+                self._port.send(data, link.way)
+            event = client.poll_event()
+            if event is None:
+                break
+            self._handle(link, event)
+        while (came := client.poll_data()) is not None:
+            relayed = client.relayed.get(family_of(came.peer.host))
+            if relayed is not None:
+                self._port.hand_up(came.data, came.peer, str(relayed))
+        deadline = client.deadline()
+        if deadline is not None and deadline < self._wake_at_s:
+            self._moved.set()
+
+    def _handle(self, link: _Link, event: ClientEvent) -> None:
+        match event:
+            case PermissionGranted(host):
+                self._send_held(link, host, trio.current_time())
+            case PermissionRefused(host):
+                self._drop_held(link, host, "data for an address that the relay refuses")
+            case AllocationFailed(reason=reason):
+                link.reason = reason
+            case CredentialsRefused():
+                link.reason = "the server refuses the credentials"
+            case AllocationLost(reason):
+                link.reason = reason
+                for host in list(link.held):
+                    self._drop_held(link, host, "data for an allocation that is gone")
+            case Allocated():
+                link.reason = ""
+        link.way = link.way if link.way.remote == link.client.server else Path(link.client.server)
+        self._update()
+
+    def _update(self) -> None:
+        """Make the tables say what the clients are; tell the owner if that is news."""
+        allocations = []
+        self._by_server.clear()
+        self._by_base.clear()
+        for link in self._links.values():
+            client = link.client
+            # Of two that were sent to one server the second hears nothing there, and gives up.
+            self._by_server.setdefault(client.server, link)
+            if client.state is State.ALLOCATED and client.mapped is not None:
+                for _, relayed in sorted(client.relayed.items()):
+                    self._by_base[str(relayed)] = link
+                    allocations.append(Allocation(relayed, client.mapped, client.server))
+        if tuple(allocations) != self._allocations:
+            self._allocations = tuple(allocations)
+            self.on_changed()
+
+    def _sweep(self, now: float) -> None:
+        for link in list(self._links.values()):
+            link.client.forget_idle(IDLE_S, now)
+            for host in list(link.held):
+                if not link.client.wants(host):
+                    self._drop_held(link, host, "data whose permission never came")
+            self._drain(link)
