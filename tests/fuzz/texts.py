@@ -17,7 +17,7 @@ from wice.cli.commands import _control_socket
 from wice.cli.status import format_status
 from wice.config import load_config
 from wice.daemon.control import _receive_line
-from wice.daemon.control_protocol import _read_line, decode_line, decode_verb, encode_line
+from wice.daemon.control_protocol import _read_line, decode_line, decode_request, encode_line
 from wice.datagram import Endpoint
 from wice.errors import ConfigError, RemoteProtocolError
 from wice.keys import PrivateKey
@@ -171,7 +171,10 @@ SCENARIO_TOKENS = (
 )
 
 
-REQUESTS = (encode_line({"verb": "status"}), encode_line({"verb": "events", "since": 1}))
+REQUESTS = (
+    encode_line({"verb": "status"}),
+    encode_line({"verb": "why", "peer": "bob", "since": "1"}),
+)
 JSON_TOKENS = (
     b'"',
     b"{",
@@ -200,7 +203,7 @@ def control_request(_: Path) -> Case:
         ours, theirs = trio.testing.memory_stream_one_way_pair()
         await ours.send_all(data)
         await ours.aclose()
-        decode_verb(await _receive_line(theirs))  # type: ignore[arg-type]
+        decode_request(await _receive_line(theirs))  # type: ignore[arg-type]
 
     return Case(REQUESTS, lambda data: trio.run(hear, data))
 

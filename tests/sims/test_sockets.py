@@ -17,7 +17,7 @@ from multiaddr import Multiaddr
 
 from sims.stack.sockets import SimulatedSocketFactory
 from tests.sims.wire import Wire, on, run
-from wice.daemon.control import bind_control, open_events, request_async, serve_control
+from wice.daemon.control import Verb, bind_control, open_events, request_async, serve_control
 from wice.errors import DeviceRejectedError
 from wice.events import Dropped, EventStream
 
@@ -473,7 +473,8 @@ def test_the_control_socket_runs_over_simulated_unix_sockets(tmp_path: Path) -> 
             async with bind_control(path) as listener, trio.open_nursery() as nursery:
                 assert path.is_socket() and path.stat().st_mode & 0o777 == 0o600
                 status = {"peers": "x" * 500_000}
-                nursery.start_soon(serve_control, listener, lambda: status, events)
+                verbs = {"status": Verb(lambda: status)}
+                nursery.start_soon(serve_control, listener, verbs, events)
                 assert await request_async(path, "status") == {"version": 1, **status}
                 with pytest.raises(DeviceRejectedError, match="is running there"):
                     async with bind_control(path):

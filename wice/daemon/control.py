@@ -4,8 +4,9 @@ import os
 import socket as stdlib_socket
 import stat
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Self
 
@@ -14,15 +15,32 @@ import trio
 from wice.daemon.control_protocol import (
     ANSWER_SIZE_MAX_BYTES,
     REQUEST_SIZE_MAX_BYTES,
+    Request,
     decode_line,
-    decode_verb,
+    decode_request,
     encode_line,
+    shown,
 )
-from wice.errors import DevicePermissionDeniedError, DeviceRejectedError, RemoteProtocolError
+from wice.errors import (
+    ConfigError,
+    DevicePermissionDeniedError,
+    DeviceRejectedError,
+    RemoteProtocolError,
+)
 from wice.events import Dropped, EventStream
 
 CLIENTS_MAX = 32
 REQUEST_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What clients may ask. answer: gets every one of ``arguments`` by its name and gives plain
+    JSON values; raise ConfigError for an argument that is wrong, ``where`` being its name.
+    """
+
+    answer: Callable[..., dict[str, Any]]
+    arguments: tuple[str, ...] = ()
 
 
 @asynccontextmanager
@@ -44,10 +62,10 @@ async def bind_control(path: FilePath) -> AsyncIterator[trio.SocketListener]:
 
 
 async def serve_control(
-    listener: trio.SocketListener, status: Callable[[], dict[str, Any]], events: EventStream
+    listener: trio.SocketListener, verbs: Mapping[str, Verb], events: EventStream
 ) -> None:
-    """Answer clients until cancelled."""
-    await trio.serve_listeners(_Server(status, events).client, [listener])
+    """Answer clients until cancelled; ``events`` is a verb beside ``verbs``."""
+    await trio.serve_listeners(_Server(verbs, events).client, [listener])
 
 
 @asynccontextmanager
@@ -83,10 +101,12 @@ class EventReader:
         return decode_line(bytes(line))
 
 
-async def request_async(path: FilePath, verb: str) -> dict[str, Any]:
-    """``control_protocol.request`` for trio programs; raise OSError, RemoteProtocolError."""
+async def request_async(path: FilePath, verb: str, **arguments: str) -> dict[str, Any]:
+    """``control_protocol.request`` for trio programs, who see an ``error`` as the answer; raise
+    OSError, RemoteProtocolError.
+    """
     async with await trio.open_unix_socket(os.fspath(path)) as stream:
-        await stream.send_all(encode_line({"verb": verb}))
+        await stream.send_all(encode_line({"verb": verb, **arguments}))
         received = bytearray()
         async for chunk in stream:
             received += chunk
@@ -137,8 +157,8 @@ async def _remove_stale(path: FilePath) -> None:
 
 
 class _Server:
-    def __init__(self, status: Callable[[], dict[str, Any]], events: EventStream) -> None:
-        self._status = status
+    def __init__(self, verbs: Mapping[str, Verb], events: EventStream) -> None:
+        self._verbs = verbs
         self._events = events
         self._places = trio.CapacityLimiter(CLIENTS_MAX)
 
@@ -158,15 +178,23 @@ class _Server:
 
     async def _answer(self, stream: trio.SocketStream) -> None:
         with trio.fail_after(REQUEST_TIMEOUT_S):
-            verb = decode_verb(await _receive_line(stream))
-        match verb:
-            case "status":
-                with trio.fail_after(REQUEST_TIMEOUT_S):
-                    await stream.send_all(encode_line(self._status()))
-            case "events":
-                await self._stream_events(stream)
-            case _:
-                raise RemoteProtocolError(f"unknown verb {verb[:32]!r}")
+            asked = decode_request(await _receive_line(stream))
+        if asked.verb == "events":
+            _check_arguments(asked, ())
+            await self._stream_events(stream)
+            return
+        verb = self._verbs.get(asked.verb)
+        if verb is None:
+            known = ", ".join([*self._verbs, "events"])
+            raise RemoteProtocolError(f"unknown verb {shown(asked.verb)}; there are {known}")
+        _check_arguments(asked, verb.arguments)
+        try:
+            answer = verb.answer(**asked.arguments)
+        except ConfigError as error:
+            why = f"{error.why}; {error.hint}" if error.hint else error.why
+            answer = {"error": why, "argument": error.where}
+        with trio.fail_after(REQUEST_TIMEOUT_S):
+            await stream.send_all(encode_line(answer))
 
     async def _stream_events(self, stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
@@ -182,6 +210,15 @@ class _Server:
             with self._events.subscribe() as events, suppress(trio.BrokenResourceError):
                 async for event in events:
                     await stream.send_all(encode_line(event.as_json()))
+
+
+def _check_arguments(asked: Request, names: tuple[str, ...]) -> None:
+    for name in asked.arguments:
+        if name not in names:
+            raise RemoteProtocolError(f"{asked.verb} takes no argument {shown(name)}")
+    for name in names:
+        if name not in asked.arguments:
+            raise RemoteProtocolError(f"{asked.verb} needs the argument {name!r}")
 
 
 def _is_allowed(stream: trio.SocketStream) -> bool:

@@ -1,8 +1,10 @@
 """The control socket's protocol, and its client: a JSON line each way.
 
-Request: ``{"version": 1, "verb": VERB}``. Answer: one object with ``"version": 1``, or
-``{"version": 1, "error": TEXT}``. The verb ``events`` streams one object per event until the
-client leaves. Unknown keys are ignored on both sides.
+Request: ``{"version": 1, "verb": VERB}`` and the verb's arguments, texts by name: one that is
+missing or that the verb does not know is refused, since a request that was meant otherwise must
+not look answered. Answer: one object with ``"version": 1``, or ``{"version": 1, "error": TEXT}``,
+with ``"argument": NAME`` where that argument is to blame; unknown keys in it are ignored. The verb
+``events`` streams one object per event until the client leaves.
 
 This module imports neither trio nor anything heavy: ``wice status`` has to be quick.
 """
@@ -11,14 +13,25 @@ import json
 import os
 import socket
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
-from wice.errors import RemoteProtocolError, SignalingUnavailableError
+from wice.errors import ConfigError, RemoteProtocolError, SignalingUnavailableError
 
 VERSION = 1
 REQUEST_SIZE_MAX_BYTES = 4_096
 ANSWER_SIZE_MAX_BYTES = 64 * 1024 * 1024
+ARGUMENTS_MAX = 8
+ARGUMENT_LENGTH_MAX = 256
+"""Characters of an argument's name, and of its text."""
+
 CLIENT_TIMEOUT_S = 10.0
+
+
+class Request(NamedTuple):
+    """What a client asks. arguments: by name."""
+
+    verb: str
+    arguments: dict[str, str]
 
 
 def encode_line(value: dict[str, Any]) -> bytes:
@@ -38,24 +51,41 @@ def decode_line(line: bytes) -> dict[str, Any]:
     return value
 
 
-def decode_verb(line: bytes) -> str:
-    """The verb of a request; raise RemoteProtocolError."""
-    verb = decode_line(line).get("verb")
+def decode_request(line: bytes) -> Request:
+    """Read a request; raise RemoteProtocolError."""
+    arguments = decode_line(line)
+    del arguments["version"]
+    verb = arguments.pop("verb", None)
     if not isinstance(verb, str):
         raise RemoteProtocolError("the control socket got a request without a verb")
-    return verb
+    if len(arguments) > ARGUMENTS_MAX:
+        raise RemoteProtocolError(f"more than {ARGUMENTS_MAX} arguments")
+    for name, text in arguments.items():
+        if not isinstance(text, str):
+            raise RemoteProtocolError(f"the argument {shown(name)} is no text")
+        if any(len(part) > ARGUMENT_LENGTH_MAX for part in (name, text)):
+            raise RemoteProtocolError(
+                f"the argument {shown(name)} is longer than {ARGUMENT_LENGTH_MAX} characters"
+            )
+    return Request(verb, arguments)
 
 
-def request(path: FilePath, verb: str) -> dict[str, Any]:
+def shown(text: str) -> str:
+    """``text`` as an error may repeat it: short, and on one line of ASCII."""
+    return ascii(text if len(text) <= 48 else f"{text[:45]}...")
+
+
+def request(path: FilePath, verb: str, **arguments: str) -> dict[str, Any]:
     """Ask the daemon behind ``path``; block until it answered.
 
-    Raise SignalingUnavailableError when no daemon is there or it refuses.
+    Raise SignalingUnavailableError when no daemon is there or it refuses, ConfigError when an
+    argument is to blame.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(CLIENT_TIMEOUT_S)
         try:
             client.connect(os.fspath(path))
-            client.sendall(encode_line({"verb": verb}))
+            client.sendall(encode_line({"verb": verb, **arguments}))
             line = _read_line(client)
         except (FileNotFoundError, ConnectionError):
             raise SignalingUnavailableError(
@@ -68,9 +98,11 @@ def request(path: FilePath, verb: str) -> dict[str, Any]:
         except TimeoutError:
             raise SignalingUnavailableError(f"the daemon at {path} does not answer") from None
     answer = decode_line(line)
-    if "error" in answer:
-        raise SignalingUnavailableError(f"the daemon at {path} refused: {answer['error']}")
-    return answer
+    if "error" not in answer:
+        return answer
+    if isinstance(answer.get("argument"), str):
+        raise ConfigError(answer["argument"].upper(), str(answer["error"]))
+    raise SignalingUnavailableError(f"the daemon at {path} refused: {answer['error']}")
 
 
 def _read_line(client: socket.socket) -> bytes:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 import trio
 
 from wice.config import Config, InterfaceConfig
-from wice.daemon.control import bind_control, serve_control
+from wice.daemon.control import Verb, bind_control, serve_control
 from wice.daemon.status import daemon_status
 from wice.daemon.timestamp_floor import TimestampFloor
 from wice.datagram import Endpoint
@@ -71,7 +71,11 @@ async def run_up(
         nursery.start_soon(
             serve_control,
             control,
-            lambda: daemon_status(config, host.supervisors, transport, events, started_at_s),
+            {
+                "status": Verb(
+                    lambda: daemon_status(config, host.supervisors, transport, events, started_at_s)
+                ),
+            },
             events,
         )
         task_status.started()
@@ -175,7 +179,11 @@ async def run_bootstrap(
             nursery.start_soon(
                 serve_control,
                 control,
-                lambda: daemon_status(config, [], transport, events, started_at_s),
+                {
+                    "status": Verb(
+                        lambda: daemon_status(config, [], transport, events, started_at_s)
+                    )
+                },
                 events,
             )
             task_status.started(transport)
