@@ -12,6 +12,7 @@ import trio
 from p2p.identity import hold, load_or_create
 from p2p.inboxes import ENVELOPE_ID_SIZE_BYTES, Inboxes
 from p2p.node import OverlayNode, State, run_node
+from p2p.relay_grants import RelayGrants
 from p2p.rendezvous import Directory
 from p2p.section import Section
 from p2p.signal import Signal
@@ -98,9 +99,7 @@ class OverlayTransport(Transport):
 
     async def relay_grants(self, known: Sequence[RelayGrant]) -> Sequence[RelayGrant]:
         """Wait until we are granted other relays than ``known``, and say which."""
-        if not known:
-            await trio.sleep_forever()
-        return ()
+        return await self._state.grants.wait_other(known)
 
     def status(self) -> Mapping[str, Any]:
         state, node = self._state, self._node
@@ -119,6 +118,8 @@ class OverlayTransport(Transport):
             "subscriptions": 0,
             "watches": 0,
             "neighbours": [],
+            "relays": state.grants.status(),
+            "borrowers": 0,
             "dropped": dict(state.dropped),
             "restarts": self.restarts,
             "last_death": self.last_death,
@@ -136,6 +137,7 @@ class OverlayTransport(Transport):
                 status["subscriptions"] = len(node.bootstrap.anchor)
                 status["watches"] = len(node.bootstrap.watches)
                 status["neighbours"] = list(node.bootstrap.gossip.neighbours)
+                status["borrowers"] = len(node.bootstrap.loans or ())
         return status
 
     async def aclose(self) -> None:
@@ -257,8 +259,11 @@ async def open_transport(
             platform=platform,
             events=events,
             is_bootstrap=is_bootstrap,
+            lend_relay=lend_relay,
+            community=community,
             inboxes=Inboxes(community, platform),
             directory=Directory(community, platform, events),
+            grants=RelayGrants(tuple(parsed.bootstrap_addresses()), platform),
             random=Random(platform.random_bytes(16)),
         )
     )

@@ -1,4 +1,7 @@
-"""The role of a public node: it stores records, keeps watches, is an anchor and gossips."""
+"""The role of a public node: it stores records, keeps watches, is an anchor and gossips.
+
+One that relays lends its relay to members.
+"""
 
 from functools import partial
 from random import Random
@@ -11,10 +14,13 @@ from p2p.gossip import Gossip
 from p2p.host import Host, source_of
 from p2p.kad import RecordStore, RoutingTable
 from p2p.records import VerifiedRecord
+from p2p.relay_loans import RELAY_PROTOCOL, LoanServer
 from p2p.signal import Signal
 from p2p.topics import TOPIC_PROTOCOL
 from p2p.watches import WATCH_PROTOCOL, WatchServer
+from wice.keys import CommunitySecret
 from wice.platform import Platform
+from wice.signaling.transport import RelayLender
 
 REFRESH_S = 600.0
 """How often a server looks for the servers near it, and tells them of itself."""
@@ -34,6 +40,8 @@ class BootstrapRole:
         nursery: trio.Nursery,
         random: Random,
         count_fault: CountFault,
+        community: CommunitySecret,
+        lend_relay: RelayLender | None,
     ) -> None:
         source = partial(source_of, host)
         self.anchor = AnchorServer(host.peer_id, platform, count_fault, source)
@@ -47,6 +55,12 @@ class BootstrapRole:
         host.serve(WATCH_PROTOCOL, self.watches.serve)
         host.serve(ANCHOR_PROTOCOL, self.anchor.serve)
         host.serve(TOPIC_PROTOCOL, self.gossip.serve)
+        self.loans: LoanServer | None = None
+        if lend_relay is not None:
+            self.loans = LoanServer(
+                host.peer_id, community, lend_relay, platform, count_fault, source
+            )
+            host.serve(RELAY_PROTOCOL, self.loans.serve)
 
     def is_valuable(self, peer_id: str) -> bool:
         """Whether a peer has its envelopes handed to it here, or passes on those of others."""
@@ -70,6 +84,8 @@ class BootstrapRole:
             self._store.drop_expired(self._platform.wall_time())
             self.anchor.drop_expired()
             self.watches.drop_expired()
+            if self.loans is not None:
+                self.loans.drop_expired()
 
     def _stored(self, key: bytes, record: VerifiedRecord) -> None:
         self.watches.stored(key, record)

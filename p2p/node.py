@@ -1,7 +1,7 @@
 """One life of a node: a host and everything that runs on it. What outlives it is ``State``."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -20,15 +20,18 @@ from p2p.identity import Identity
 from p2p.inboxes import Inboxes
 from p2p.kad import RecordStore, RoutingTable, ServerNode, position
 from p2p.records import ANCHORS_MAX, Node, Presence
+from p2p.relay_grants import Borrower, RelayGrants
 from p2p.rendezvous import Directory, Found, Publisher, Resolver
 from p2p.requests import RequestPool
-from p2p.section import NodeAddress, Section, TcpAddress, check_peer_id, peer_id_text
+from p2p.section import Section, TcpAddress, check_peer_id, peer_id_text
 from p2p.signal import Signal
 from p2p.topics import NONCE_SIZE_BYTES, TopicClient, make_publish
 from p2p.watches import WatchClient
 from wice.errors import SignalingUnavailableError
 from wice.events import Dropped, EventSink
+from wice.keys import CommunitySecret
 from wice.platform import Platform
+from wice.signaling.transport import RelayLender
 
 PEER_CONNECTIONS_MAX = 32
 """Connections of an ordinary node."""
@@ -57,8 +60,11 @@ class State:
     platform: Platform
     events: EventSink
     is_bootstrap: bool
+    lend_relay: RelayLender | None
+    community: CommunitySecret
     inboxes: Inboxes
     directory: Directory
+    grants: RelayGrants
     random: Random
     store: RecordStore = field(default_factory=RecordStore)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -79,7 +85,7 @@ class OverlayNode:
         self.host = host
         self._state = state
         self._table = RoutingTable(position(check_peer_id(host.peer_id)))
-        self._configured = _by_peer_id(section.bootstrap)
+        self._configured = section.bootstrap_addresses()
         for peer_id, addresses in self._configured.items():
             self._table.add(ServerNode(peer_id, position(check_peer_id(peer_id)), addresses))
         self.listening = reachable_addresses(state, host)
@@ -105,10 +111,28 @@ class OverlayNode:
         )
         self.resolver = Resolver(state.directory, self.dht, self._watches, fault)
         self.publisher = Publisher(state.inboxes, self.dht, self._presence, platform, state.events)
+        self._borrower = Borrower(
+            host,
+            self.connections,
+            self._configured,
+            state.grants,
+            state.community,
+            platform,
+            fault,
+        )
         self.bootstrap: BootstrapRole | None = None
         if state.is_bootstrap:
             self.bootstrap = BootstrapRole(
-                host, self._table, state.store, self.dht, platform, nursery, state.random, fault
+                host,
+                self._table,
+                state.store,
+                self.dht,
+                platform,
+                nursery,
+                state.random,
+                fault,
+                state.community,
+                state.lend_relay,
             )
         anchor = self.bootstrap.anchor if self.bootstrap else None
         host.serve(ENVELOPE_PROTOCOL, EnvelopeServer(state.inboxes, anchor, fault).serve)
@@ -125,6 +149,7 @@ class OverlayNode:
             else:
                 nursery.start_soon(self.publisher.run)
                 nursery.start_soon(self.resolver.run, self.connections.changed)
+                nursery.start_soon(self._borrower.run)
                 nursery.start_soon(_forward, self.anchors.changed, self.publisher.due)
                 nursery.start_soon(_forward, self._state.inboxes.changed, self.publisher.due)
 
@@ -237,6 +262,7 @@ class OverlayNode:
     def _network_changed(self) -> None:
         self.connections.hurry()
         self.anchors.probe()
+        self._borrower.hurry()
 
 
 async def run_node(
@@ -293,13 +319,6 @@ def _expand(wildcard: TcpAddress, platform: Platform) -> list[TcpAddress]:
     ]
     outside = [host for host in hosts if not host.is_loopback]
     return [TcpAddress(str(host), wildcard.port) for host in outside or hosts]
-
-
-def _by_peer_id(nodes: Sequence[NodeAddress]) -> dict[str, tuple[TcpAddress, ...]]:
-    known: dict[str, tuple[TcpAddress, ...]] = {}
-    for node in nodes:
-        known[node.peer_id] = (*known.get(node.peer_id, ()), node.address)
-    return known
 
 
 def _text(node: Node) -> str:

@@ -189,6 +189,13 @@ class Section:
                 "name at least one node that runs wice bootstrap",
             )
 
+    def bootstrap_addresses(self) -> dict[str, tuple[TcpAddress, ...]]:
+        """The addresses of each bootstrap node, by peer id, in the order of the list."""
+        known: dict[str, tuple[TcpAddress, ...]] = {}
+        for node in self.bootstrap:
+            known[node.peer_id] = (*known.get(node.peer_id, ()), node.address)
+        return known
+
     def stun_servers(self) -> tuple[Endpoint, ...]:
         """The STUN servers that the bootstrap nodes run, without doubles."""
         hosts = dict.fromkeys(node.address.host for node in self.bootstrap)

@@ -28,6 +28,10 @@ class StreamClosedError(SignalingUnavailableError):
     """The stream, its connection or its node is gone."""
 
 
+class NotServedError(StreamClosedError):
+    """The node does not speak the protocol that a stream was opened for."""
+
+
 class FrameStream:
     """One libp2p stream that carries frames.
 
@@ -67,7 +71,10 @@ class FrameStream:
                     await self.aclose()
 
     async def receive(self) -> bytes:
-        """Wait for the next frame; raise StreamClosedError, RemoteProtocolError."""
+        """Wait for the next frame; raise StreamClosedError, RemoteProtocolError.
+
+        NotServedError may come in place of the first frame on a stream that we opened.
+        """
         await self._turns.step()
         while True:
             frame = self._decoder.next_frame()
@@ -93,7 +100,7 @@ class FrameStream:
             return
         if frame == b"na\n":
             protocol = self._negotiation[-1].decode().strip()
-            raise StreamClosedError(f"{self.peer_id} does not serve {protocol}")
+            raise NotServedError(f"{self.peer_id} does not serve {protocol}")
         raise RemoteProtocolError("multistream negotiation went wrong")
 
     async def aclose(self) -> None:

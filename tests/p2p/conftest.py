@@ -22,6 +22,7 @@ from wice.errors import SignalingUnavailableError
 from wice.events import Dropped, Event
 from wice.keys import LocalKeyHolder, PrivateKey, PublicKey
 from wice.platform import NetworkInterface
+from wice.signaling.transport import RelayLender
 
 LOOPBACK = "127.0.0.1"
 PATIENCE_S = 30.0
@@ -167,14 +168,19 @@ class Overlay:
             yield Stranger(host, address.peer_id)
 
     def open_bootstrap(
-        self, name: str, *, sink: Sink | None = None, **section: Any
+        self,
+        name: str,
+        *,
+        sink: Sink | None = None,
+        lend_relay: RelayLender | None = None,
+        **section: Any,
     ) -> AbstractAsyncContextManager[OverlayTransport]:
         peer_id = peer_id_of(self.directory / name)
         own = [address for address in self.bootstrap if address.endswith(peer_id)]
         listen = own[0].partition("/p2p/")[0] if own else f"/ip4/{LOOPBACK}/tcp/0"
         others = [address for address in self.bootstrap if address not in own]
         section = {"listen": [listen], "bootstrap": others, **section}
-        return self._open(name, section, sink, is_bootstrap=True)
+        return self._open(name, section, sink, is_bootstrap=True, lend_relay=lend_relay)
 
     def open_peer(
         self, name: str, *, sink: Sink | None = None, **section: Any
@@ -183,7 +189,13 @@ class Overlay:
         return self._open(name, section, sink, is_bootstrap=False)
 
     def _open(
-        self, name: str, section: dict[str, Any], sink: Sink | None, *, is_bootstrap: bool
+        self,
+        name: str,
+        section: dict[str, Any],
+        sink: Sink | None,
+        *,
+        is_bootstrap: bool,
+        lend_relay: RelayLender | None = None,
     ) -> AbstractAsyncContextManager[OverlayTransport]:
         return open_transport(
             {"community": "harbour", **section},
@@ -191,6 +203,7 @@ class Overlay:
             state_directory=self.directory / name,
             events=sink or Sink(),
             is_bootstrap=is_bootstrap,
+            lend_relay=lend_relay,
         )
 
 

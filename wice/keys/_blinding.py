@@ -104,6 +104,13 @@ class CommunitySecret:
         fields = (label, edwards_public_key(public_key), self._raw, epoch.to_bytes(8, "big"))
         return hashlib.sha512(length_prefixed(*fields)).digest()
 
+    def derive_key(self, label: bytes) -> bytes:
+        """32 bytes that only members can compute, apart for each label.
+
+        The first half of the SHA-512 of the length-prefixed label and secret.
+        """
+        return hashlib.sha512(length_prefixed(label, self._raw)).digest()[:KEY_SIZE]
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CommunitySecret):
             return NotImplemented

@@ -201,3 +201,35 @@ class TopicMessage(_message.Message):
     publish: TopicMessage.Publish
     taken: TopicMessage.Taken
     def __init__(self, publish: _Optional[_Union[TopicMessage.Publish, _Mapping]] = ..., taken: _Optional[_Union[TopicMessage.Taken, _Mapping]] = ...) -> None: ...
+
+class RelayRequest(_message.Message):
+    __slots__ = ("hour", "proof")
+    HOUR_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    hour: int
+    proof: bytes
+    def __init__(self, hour: _Optional[int] = ..., proof: _Optional[bytes] = ...) -> None: ...
+
+class RelayAnswer(_message.Message):
+    __slots__ = ("loan", "refused")
+    class Loan(_message.Message):
+        __slots__ = ("port", "username", "password", "lifetime_s")
+        PORT_FIELD_NUMBER: _ClassVar[int]
+        USERNAME_FIELD_NUMBER: _ClassVar[int]
+        PASSWORD_FIELD_NUMBER: _ClassVar[int]
+        LIFETIME_S_FIELD_NUMBER: _ClassVar[int]
+        port: int
+        username: str
+        password: str
+        lifetime_s: int
+        def __init__(self, port: _Optional[int] = ..., username: _Optional[str] = ..., password: _Optional[str] = ..., lifetime_s: _Optional[int] = ...) -> None: ...
+    class Refused(_message.Message):
+        __slots__ = ("reason",)
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        reason: str
+        def __init__(self, reason: _Optional[str] = ...) -> None: ...
+    LOAN_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    loan: RelayAnswer.Loan
+    refused: RelayAnswer.Refused
+    def __init__(self, loan: _Optional[_Union[RelayAnswer.Loan, _Mapping]] = ..., refused: _Optional[_Union[RelayAnswer.Refused, _Mapping]] = ...) -> None: ...

@@ -41,14 +41,34 @@ class InProcessNetwork:
     """The hub that transports attach to.
 
     random: decides what the impairment strikes; without one there is no impairment.
+    relays: granted to every transport.
     """
 
-    def __init__(self, impairment: Impairment | None = None, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        impairment: Impairment | None = None,
+        random: Random | None = None,
+        relays: Sequence[RelayGrant] = (),
+    ) -> None:
         if impairment is not None and random is None:
             raise ValueError("an impairment needs a source of randomness")
         self._impairment = impairment or Impairment()
         self._random = random or Random(0)
         self._inboxes: dict[PublicKey, list[trio.MemorySendChannel[bytes]]] = {}
+        self._relays = tuple(relays)
+        self._relays_changed = trio.Event()
+
+    def set_relays(self, relays: Sequence[RelayGrant]) -> None:
+        """Grant these from now on, the nearest first."""
+        self._relays = tuple(relays)
+        self._relays_changed.set()
+        self._relays_changed = trio.Event()
+
+    async def relay_grants(self, known: Sequence[RelayGrant]) -> Sequence[RelayGrant]:
+        """Wait until other relays than ``known`` are granted."""
+        while self._relays == tuple(known):
+            await self._relays_changed.wait()
+        return self._relays
 
     def open_transport(self) -> "InProcessTransport":
         """A transport of one more peer."""
@@ -127,10 +147,8 @@ class InProcessTransport(Transport):
         return ()
 
     async def relay_grants(self, known: Sequence[RelayGrant]) -> Sequence[RelayGrant]:
-        """There are none."""
-        if not known:
-            await trio.sleep_forever()
-        return ()
+        """Wait until the network grants other relays than ``known``, and say which."""
+        return await self._network.relay_grants(known)
 
     def status(self) -> Mapping[str, Any]:
         return {"kind": "in-process", "subscriptions": len(self._inboxes)}
