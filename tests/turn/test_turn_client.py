@@ -225,15 +225,15 @@ def test_what_was_granted_lives_for_hours_and_costs_little() -> None:
         for host in (PEER.host, OTHER):
             assert client.send(b"x", Endpoint(host, PEER.port), network.now)
     assert len(network.said(Allocated)) == 1
-    # A refresh each 9 minutes, two requests each 4, something each 25 s; and a nonce an hour.
-    assert len(network.to_server) - before < 4 * 3600 / 25 + 4 * 3600 / 540 + 8 * 3600 / 240 + 100
+    # A refresh each 25 s, two requests each 4 minutes, and a nonce an hour.
+    assert len(network.to_server) - before < 4 * 3600 / 25 + 8 * 3600 / 240 + 100
     # Nothing is longer silent than a NAT remembers.
     assert max(b - a for (a, _), (b, _) in pairwise(network.to_server)) < 26
 
 
 def test_grants_end_with_their_lifetime_when_the_server_is_silent() -> None:
     network = Network()
-    client = network.client()
+    client = network.client(timing=Timing(silence_max_s=3_600))
     client.bind_channel(PEER, network.now)
     network.run(1.0)
     started = network.now
@@ -462,6 +462,8 @@ def test_one_refused_permission_does_not_stop_the_others() -> None:
     network.run(10.0)
     assert {e.host for e in network.said(PermissionGranted)} == {PEER.host, OTHER}  # type: ignore[union-attr]
     assert network.said(PermissionRefused) == [PermissionRefused("10.0.0.1", 403)]
+    refused = [host for host in (PEER.host, "10.0.0.1", OTHER) if client.is_refused(host)]
+    assert refused == ["10.0.0.1"]
 
 
 def test_what_is_forgotten_is_not_refreshed_and_its_data_dropped() -> None:
@@ -497,18 +499,129 @@ def test_a_channel_given_back_keeps_its_number_for_the_peer_that_had_it() -> Non
     assert network.server.counts["error 400"] == 0
 
 
-def test_a_nat_that_gives_us_another_address_means_a_new_allocation() -> None:
-    network = Network()
-    client = network.client()
-    network.run(1.0)
+def move(network: Network) -> Endpoint:
+    """The server sees us somewhere else from now on."""
     moved = Endpoint(CLIENT.host, 41_000)
     network.clients[moved] = network.clients.pop(CLIENT)
     network.events[moved] = network.events.pop(CLIENT)
     network.received[moved] = []
+    return moved
+
+
+def test_a_nat_that_gives_us_another_address_means_a_new_allocation() -> None:
+    network = Network()
+    client = network.client()
+    network.run(1.0)
+    moved = move(network)
     network.run(30.0)
     assert client.mapped == moved
-    (lost,) = network.said(AllocationLost, moved)
-    assert isinstance(lost, AllocationLost) and "another address" in lost.reason
+    assert network.said(AllocationLost, moved) == [AllocationLost("the server does not know it")]
+
+
+def test_a_change_of_network_that_moves_us_means_a_new_allocation_at_once() -> None:
+    network = Network()
+    client = network.client()
+    network.run(10.0)
+    moved = move(network)
+    client.network_changed(network.now)
+    # Refused for the nonce, for the allocation, for the next nonce; then there is another one.
+    network.run(4.5 * RTT_S)
+    assert client.mapped == moved
+
+
+def test_a_change_of_network_that_does_not_move_us_costs_nothing() -> None:
+    network = Network()
+    client = network.client()
+    client.permit(PEER.host, network.now)
+    network.run(10.0)
+    relayed = client.relayed
+    for _ in range(3):
+        client.network_changed(network.now)
+        assert client.send(b"x", PEER, network.now)
+        network.run(1.0)
+    assert client.relayed == relayed and not network.said(AllocationLost)
+    assert len(network.at_peers) == 3
+
+
+def test_a_change_of_network_ends_the_wait_of_one_that_failed() -> None:
+    network = Network()
+    network.mute = True
+    client = network.client()
+    network.run(100.0)
+    assert client.state is State.WAITING
+    network.mute = False
+    client.network_changed(network.now)
+    network.run(2.5 * RTT_S)
+    assert client.state is State.ALLOCATED
+
+
+def test_a_restarted_server_is_noticed_while_data_flows() -> None:
+    """It would be noticed by nothing else: a server is silent about data that it does not know."""
+    network = Network()
+    client = network.client()
+    client.bind_channel(PEER, network.now)
+    network.run(5.0)
+    network.new_server()
+    for _ in range(30):
+        client.send(b"x", PEER, network.now)
+        network.run(1.0)
+    client.send(b"last", PEER, network.now)
+    network.run(1.0)
+    assert network.at_peers[-1][2] == b"last"
+
+
+def test_a_server_that_falls_silent_is_given_up_and_comes_back() -> None:
+    network = Network()
+    client = network.client()
+    network.run(10.0)
+    network.mute = True
+    silent_from = network.now
+    network.run(90.0)
+    ((lost_at, lost),) = [e for e in network.events[CLIENT] if isinstance(e[1], AllocationLost)]
+    assert lost == AllocationLost("the server does not answer")
+    # After the refresh that was due, and three more that nobody answered.
+    assert 20.0 <= lost_at - silent_from <= 25.0 + 4 * 6.5
+    network.mute = False
+    network.run(60.0)
+    assert client.state is State.ALLOCATED
+
+
+def test_a_short_silence_of_the_server_costs_nothing() -> None:
+    network = Network()
+    client = network.client()
+    network.run(10.0)
+    for _ in range(5):
+        network.mute = True
+        network.run(19.0)
+        network.mute = False
+        network.run(30.0)
+    assert client.state is State.ALLOCATED and len(network.said(Allocated)) == 1
+
+
+def test_what_is_idle_is_no_longer_refreshed() -> None:
+    network = Network()
+    client = network.client()
+    client.bind_channel(PEER, network.now)
+    client.permit(OTHER, network.now)
+    network.run(100.0)
+    assert client.send(b"x", PEER, network.now)
+    client.forget_idle(60.0, network.now)
+    assert client.wants(PEER.host) and not client.wants(OTHER)
+    assert (client.permission_count, client.channel_count) == (1, 1)
+    network.run(60.0)
+    client.forget_idle(60.0, network.now)
+    assert (client.permission_count, client.channel_count) == (0, 0)
+    assert client.encapsulate(b"x", PEER, network.now) is None
+
+
+def test_what_is_sent_to_alone_keeps_its_permission_without_its_channel() -> None:
+    network = Network()
+    client = network.client()
+    client.bind_channel(PEER, network.now)
+    network.run(100.0)
+    assert client.send(b"x", Endpoint(PEER.host, PEER.port + 1), network.now)
+    client.forget_idle(60.0, network.now)
+    assert (client.permission_count, client.channel_count) == (1, 0)
 
 
 def test_close_ends_the_allocation() -> None:

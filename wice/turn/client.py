@@ -166,8 +166,7 @@ class TurnClient:
         self._expires_at_s = now
         self._refresh_at_s = now
         self._is_refreshing = False
-        self._sent_at_s = now
-        self._is_keeping_alive = False
+        self._silent_since_s: float | None = None
         self._deadline: float | None = None
         self.handle_timeout(now)
 
@@ -219,10 +218,6 @@ class TurnClient:
         permission = self._peers.permissions.get(host)
         return permission is not None and permission.is_refused
 
-    def awaits(self, transaction_id: bytes) -> bool:
-        """Whether that is a request of ours that nobody has answered yet."""
-        return self._requests.get(transaction_id) is not None
-
     @property
     def permission_count(self) -> int:
         """Addresses that have a permission."""
@@ -249,7 +244,7 @@ class TurnClient:
         )
         if permission is None or permission.until_s <= now:
             return None
-        self._sent_at_s = permission.used_at_s = now
+        permission.used_at_s = now
         if channel is not None and channel.until_s > now:
             channel.used_at_s = now
             return pack_channel_header(channel.number, len(data)) + data
@@ -287,6 +282,14 @@ class TurnClient:
         self._wait_until(now)
         self.handle_timeout(now)
 
+    def network_changed(self, now: float) -> None:
+        """See to it that the allocation is ours from where we are now, or allocate, at once."""
+        if self.state is State.ALLOCATED:
+            self._refresh(now)
+            self._schedule()
+        else:
+            self.restart(now)
+
     def close(self, now: float) -> None:
         """End the allocation. Requests go on until the server has answered, or need not."""
         if self.state in (State.CLOSING, State.CLOSED):
@@ -320,8 +323,7 @@ class TurnClient:
 
     def handle_timeout(self, now: float) -> None:
         again, failed = self._requests.time_out(now)
-        for data in again:
-            self._transmit(data, now)
+        self._transmits.extend(again)
         for request in failed:
             request.done(request, Answer(None, now))
         if self.state is State.ALLOCATED and now >= self._expires_at_s:
@@ -333,9 +335,7 @@ class TurnClient:
 
     def deadline(self) -> float | None:
         """When to call ``handle_timeout``; None when closed."""
-        if self.state is not State.ALLOCATED or self._is_keeping_alive or self._deadline is None:
-            return self._deadline
-        return min(self._deadline, self._sent_at_s + self._timing.keepalive_s)
+        return self._deadline
 
     def poll_transmit(self) -> bytes | None:
         return self._transmits.popleft() if self._transmits else None
@@ -377,13 +377,8 @@ class TurnClient:
         done: Callable[[Request, Answer], None],
         now: float,
     ) -> None:
-        challenge = None if method is Method.BINDING else self._authentication.challenge
         request = Request(method, build, done)
-        self._transmit(self._requests.send(request, challenge, now), now)
-
-    def _transmit(self, data: bytes, now: float) -> None:
-        self._sent_at_s = now
-        self._transmits.append(data)
+        self._transmits.append(self._requests.send(request, self._authentication.challenge, now))
 
     def _receive_response(self, message: Message, now: float) -> None:
         request = self._requests.get(message.transaction_id)
@@ -392,14 +387,12 @@ class TurnClient:
         code = self._authentication.check_response(message, request.challenge)
         if message.unknown_required(_UNDERSTOOD):
             raise RemoteProtocolError("an answer with attributes that are not understood")
-        if code in (ErrorCode.UNAUTHENTICATED, ErrorCode.STALE_NONCE) and (
-            request.method is not Method.BINDING
-        ):
+        if code in (ErrorCode.UNAUTHENTICATED, ErrorCode.STALE_NONCE):
             may_retry = self._learn(message, code, request.challenge)
             self._requests.close(request, now)
             if may_retry and request.attempts < ATTEMPTS_MAX:
                 challenge = self._authentication.challenge
-                self._transmit(self._requests.send(request, challenge, now), now)
+                self._transmits.append(self._requests.send(request, challenge, now))
                 return
             code = ErrorCode.UNAUTHENTICATED
         else:
@@ -515,7 +508,7 @@ class TurnClient:
         self.mapped = unpack_xor_address(mapped, answer.transaction_id)
         self.state = State.ALLOCATED
         self._allocated_at_s = answer.now
-        self._is_refreshing = self._is_keeping_alive = False
+        self._is_refreshing = False
         self._live(request, answer)
         self._peers.restart(answer.now)
         self._events.append(Allocated(tuple(endpoints), self.mapped))
@@ -523,9 +516,9 @@ class TurnClient:
     def _live(self, request: Request, answer: Answer) -> None:
         value = answer.values.get(Attribute.LIFETIME, b"")
         lifetime_s = float(int.from_bytes(value, "big"))
-        margin_s = min(self._timing.refresh_margin_s, lifetime_s / 2)
         self._expires_at_s = request.began_at_s + lifetime_s
-        self._refresh_at_s = self._expires_at_s - margin_s
+        self._refresh_at_s = request.began_at_s + min(self._timing.keepalive_s, lifetime_s / 2)
+        self._silent_since_s = None
 
     def _fail(self, code: int | None, now: float) -> None:
         wait_s = self._retry_s
@@ -560,15 +553,32 @@ class TurnClient:
             self._wait_until(now + self._retry_s)
             self._retry_s = min(2 * self._retry_s, self._timing.retry_max_s)
 
+    def _refresh(self, now: float) -> None:
+        self._is_refreshing = True
+        self._ask(Method.REFRESH, _no_attributes, self._refresh_answered, now)
+
     def _refresh_answered(self, request: Request, answer: Answer) -> None:
         self._is_refreshing = False
         if answer.code == 0 and int.from_bytes(answer.values.get(Attribute.LIFETIME, b""), "big"):
             self._live(request, answer)
         elif answer.code in (0, ErrorCode.ALLOCATION_MISMATCH, ErrorCode.WRONG_CREDENTIALS):
             self._lose_and_retry("the server does not know it", answer.now)
+        elif answer.code is None:
+            self._bear_silence(request, answer.now)
         else:
             self._refused(answer)
+            self._silent_since_s = None
             self._refresh_at_s = answer.now + self._timing.retry_s
+
+    def _bear_silence(self, request: Request, now: float) -> None:
+        if self._silent_since_s is None:
+            self._silent_since_s = request.began_at_s
+        if now - self._silent_since_s >= self._timing.silence_max_s:
+            self._lose("the server does not answer")
+            self._retry_s = self._timing.retry_s
+            self._wait_until(now + self._retry_s)
+        else:
+            self._refresh_at_s = now
 
     def _closed(self, _: Request, __: Answer) -> None:
         self.state = State.CLOSED
@@ -579,13 +589,9 @@ class TurnClient:
     def _work(self, now: float) -> None:
         if self.state is State.ALLOCATED:
             if now >= self._refresh_at_s and not self._is_refreshing:
-                self._is_refreshing = True
-                self._ask(Method.REFRESH, _no_attributes, self._refresh_answered, now)
+                self._refresh(now)
             self._bind_due(now)
             self._permit_due(now)
-            if now >= self._sent_at_s + self._timing.keepalive_s and not self._is_keeping_alive:
-                self._is_keeping_alive = True
-                self._ask(Method.BINDING, _no_attributes, self._kept_alive, now)
         self._schedule()
 
     def _permit_due(self, now: float) -> None:
@@ -698,15 +704,6 @@ class TurnClient:
             self._refused(answer)
             wait_s = self._timing.retry_s if answer.code is None else self._timing.full_retry_s
             channel.due_at_s = answer.now + wait_s
-
-    def _kept_alive(self, _: Request, answer: Answer) -> None:
-        self._is_keeping_alive = False
-        self._sent_at_s = answer.now
-        value = answer.values.get(Attribute.XOR_MAPPED_ADDRESS)
-        if answer.code == 0 and value is not None and self.mapped is not None:
-            mapped = unpack_xor_address(value, answer.transaction_id)
-            if mapped != self.mapped:
-                self._lose_and_retry("a NAT on the way gave us another address", answer.now)
 
     def _refused(self, answer: Answer) -> bool:
         """Whether it is our credentials that are refused; that is said."""

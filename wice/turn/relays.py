@@ -36,7 +36,8 @@ IDLE_S: Final = 120.0
 """What nothing was sent to for so long is no longer refreshed."""
 SWEEP_S: Final = 30.0
 
-_BINDING_RESPONSES: Final = frozenset({b"\x01\x01", b"\x01\x11"})
+_BINDING: Final = frozenset({b"\x00\x01", b"\x00\x11", b"\x01\x01", b"\x01\x11"})
+"""What Binding messages begin with (RFC 8489 section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,13 @@ class Relays:
             self._drain(link)
 
     def network_changed(self) -> None:
-        """Allocate anew, at once, wherever the way to a server may have changed."""
+        """Make sure of each allocation, at once, and allocate anew where the server knows none.
+
+        One that the change did not touch goes on and loses nothing.
+        """
         now = trio.current_time()
         for link in list(self._links.values()):
-            link.client.restart(now)
+            link.client.network_changed(now)
             self._drain(link)
 
     def status(self) -> list[dict[str, Any]]:
@@ -195,7 +199,7 @@ class Relays:
         link = self._by_server.get(source)
         if link is None:
             return False
-        if not is_channel_data(data) and not self._is_for_client(link, data):
+        if not is_channel_data(data) and (not is_stun(data) or data[:2] in _BINDING):
             return False
         try:
             link.client.receive(data, source, trio.current_time())
@@ -203,11 +207,6 @@ class Relays:
             self._drop(str(error))
         self._drain(link)
         return True
-
-    def _is_for_client(self, link: _Link, data: bytes) -> bool:
-        if not is_stun(data):
-            return False
-        return data[:2] not in _BINDING_RESPONSES or link.client.awaits(data[8:20])
 
     def _carry_when_permitted(self, link: _Link, data: bytes, path: Path, now: float) -> None:
         client, remote = link.client, path.remote

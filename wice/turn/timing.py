@@ -13,10 +13,10 @@ class Timing:
     has failed: after 6.4 s.
     retry_s: wait before a failed allocation is tried again; it doubles up to ``retry_max_s``.
     full_retry_s: least wait after 486 and 508 (RFC 8656 section 7.4).
-    refresh_margin_s: how long before its end an allocation is refreshed; half the lifetime where
-    that is short. permission_refresh_s: age at which permissions and channels are refreshed.
-    keepalive_s: something is sent so often, for the NATs on the way: many forget a mapping after
-    30 s.
+    keepalive_s: an allocation is refreshed so often, far more than it must be: many NATs on the way
+    forget a mapping after 30 s, and it may have been lost where nobody says so. silence_max_s: it
+    is given up once refreshing has failed for so long. permission_refresh_s: age at which
+    permissions and channels are refreshed.
     """
 
     rto_s: float = 0.1
@@ -27,9 +27,9 @@ class Timing:
     retry_s: float = 5.0
     retry_max_s: float = 300.0
     full_retry_s: float = 60.0
-    refresh_margin_s: float = 60.0
-    permission_refresh_s: float = 240.0
     keepalive_s: float = 25.0
+    silence_max_s: float = 20.0
+    permission_refresh_s: float = 240.0
 
 
 RFC_8489_TIMING: Final = Timing(
