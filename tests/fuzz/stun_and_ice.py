@@ -30,11 +30,16 @@ from wice.stun import (
 )
 from wice.stun.message import Message
 from wice.stun.rate_limit import SOURCES_MAX
-from wice.stun.server import BindingServer
+from wice.stun.server import BindingServer, Origins
 
 OURS = Endpoint("192.0.2.1", 51_820)
 THEIRS = Endpoint("192.0.2.2", 51_820)
 SERVER = Endpoint("203.0.113.1", 3478)
+ASKED = Endpoint("203.0.113.10", 3478)
+OTHER_ORIGINS = tuple(
+    Endpoint(host, port) for host in ("203.0.113.10", "203.0.113.20") for port in (3478, 3479)
+)
+ORIGINS = Origins({3478: 3479, 3479: 3478}, {"203.0.113.10": "203.0.113.20"})
 KEY = IntegrityKey(b"a password of 24 letters")
 TRANSACTION_ID = bytes(range(12))
 RESPONSE_SIZE_MAX_BYTES = 96
@@ -49,6 +54,7 @@ def response(message_class: Class = Class.SUCCESS, *attributes: tuple[int, bytes
 
 
 MESSAGES = (
+    request((Attribute.CHANGE_REQUEST, bytes((0, 0, 0, 6))), key=None),
     request(
         (Attribute.USERNAME, b"remoteuf:localufr"),
         (Attribute.PRIORITY, (1_862_270_975).to_bytes(4, "big")),
@@ -128,8 +134,11 @@ def server(_: Path) -> Case:
         nonlocal now
         now += 0.03
         for datagram in (data, sealed(bare(data))):
-            answer = binding.respond(datagram, THEIRS, now)
-            assert answer is None or len(answer) <= RESPONSE_SIZE_MAX_BYTES
+            answer = binding.respond(datagram, THEIRS, now, ASKED, ORIGINS)
+            if answer is not None:
+                assert len(answer.data) <= RESPONSE_SIZE_MAX_BYTES
+                assert len(answer.data) + 28 < 2 * (len(datagram) + 28)
+                assert answer.origin in OTHER_ORIGINS
 
     def check() -> None:
         assert len(binding._limit) <= SOURCES_MAX

@@ -56,7 +56,7 @@ class Wire:
             answer = self.server.respond(data, seen, trio.current_time())
             if remote == SERVER and answer is not None:
                 await trio.sleep(LATENCY_S)
-                self.ports[source.host].deliver(answer, SERVER, source.host)
+                self.ports[source.host].deliver(answer.data, SERVER, source.host)
             return
         inside = next((i for i, o in self.public.items() if o == remote.host), remote.host)
         if inside in self.ports:

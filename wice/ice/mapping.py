@@ -1,28 +1,19 @@
 """What the STUN servers' answers tell of the NAT in front of a port (RFC 4787 section 4.1)."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 from wice.ice.events import Mapping
+from wice.stun import MappingBehaviour, compare_mappings
 
-
-class MappingBehaviour(StrEnum):
-    """How the NAT chooses the outside address; the words go over the wire and to people."""
-
-    UNKNOWN = "unknown"
-    UNREACHED = "no STUN server answers"
-    NO_NAT = "no NAT"
-    ENDPOINT_INDEPENDENT = "endpoint-independent"
-    ADDRESS_DEPENDENT = "address-dependent"
-    ADDRESS_AND_PORT_DEPENDENT = "address- and port-dependent"
+__all__ = ["MappingBehaviour", "mapping_behaviour"]
 
 
 def mapping_behaviour(mappings: Sequence[Mapping], *, is_complete: bool) -> MappingBehaviour:
     """Compare what servers saw of one base; IPv4 where there is any, since IPv6 has no NATs.
 
-    Two ports of one server tell a mapping that depends on the port. One that depends on the
-    address alone shows only where servers on two addresses answered. is_complete: every server
-    answered or was given up.
+    Where servers on one address alone answered, a mapping that could depend on the address is
+    called endpoint-independent: few NATs are like that. is_complete: every server answered or was
+    given up.
     """
     if not mappings:
         return MappingBehaviour.UNREACHED if is_complete else MappingBehaviour.UNKNOWN
@@ -31,13 +22,7 @@ def mapping_behaviour(mappings: Sequence[Mapping], *, is_complete: bool) -> Mapp
     seen = [mapping for mapping in mappings if mapping.base == base]
     if all(mapping.mapped == base for mapping in seen):
         return MappingBehaviour.NO_NAT
-    by_server_host: dict[str, set[object]] = {}
-    for mapping in seen:
-        by_server_host.setdefault(mapping.server.host, set()).add(mapping.mapped)
-    if any(len(mapped) > 1 for mapped in by_server_host.values()):
-        return MappingBehaviour.ADDRESS_AND_PORT_DEPENDENT
-    if len({mapping.mapped for mapping in seen}) > 1:
-        return MappingBehaviour.ADDRESS_DEPENDENT
-    if len(seen) == 1:
-        return MappingBehaviour.UNKNOWN
-    return MappingBehaviour.ENDPOINT_INDEPENDENT
+    behaviour = compare_mappings([(mapping.server, mapping.mapped) for mapping in seen])
+    if behaviour is MappingBehaviour.ENDPOINT_INDEPENDENT_OR_ADDRESS_DEPENDENT:
+        return MappingBehaviour.ENDPOINT_INDEPENDENT
+    return behaviour

@@ -15,6 +15,7 @@ from wice.stun.attributes import (
     unpack_unknown_attributes,
     unpack_xor_address,
 )
+from wice.stun.behaviour import FilteringBehaviour, MappingBehaviour, compare_mappings
 from wice.stun.client_authentication import Challenge, ClientAuthentication, LongTermCredentials
 from wice.stun.long_term import PasswordAlgorithm, long_term_key, userhash
 from wice.stun.message import (
@@ -29,7 +30,7 @@ from wice.stun.message import (
     parse,
 )
 from wice.stun.rate_limit import SourceRateLimit, TokenBucket
-from wice.stun.server import BindingServer
+from wice.stun.server import BindingServer, Change, Origins, Response
 from wice.stun.server_authentication import (
     Account,
     Accounts,
@@ -49,20 +50,26 @@ __all__ = [
     "Authenticated",
     "BindingServer",
     "Challenge",
+    "Change",
     "Class",
     "ClientAuthentication",
+    "FilteringBehaviour",
     "IntegrityKey",
     "IntegrityKeySHA256",
     "LongTermCredentials",
+    "MappingBehaviour",
     "Message",
     "Method",
+    "Origins",
     "PasswordAlgorithm",
     "Refusal",
+    "Response",
     "ServerAuthentication",
     "SourceRateLimit",
     "StaticAccounts",
     "StunURI",
     "TokenBucket",
+    "compare_mappings",
     "encode",
     "is_stun",
     "long_term_key",

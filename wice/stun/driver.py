@@ -1,18 +1,18 @@
 """Runs the STUN server on UDP ports of this host (trio)."""
 
 import errno
+import ipaddress
 import socket as stdlib_socket
 from collections.abc import Sequence
-from functools import partial
 from struct import Struct
-from typing import Final, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 import trio
 from trio import socket
 
 from wice.datagram import Endpoint
 from wice.errors import DevicePermissionDeniedError, DeviceRejectedError
-from wice.stun.server import BindingServer
+from wice.stun.server import BindingServer, Origins, Response
 
 PORTS: Final = (3478, 3479)
 """STUN's port (RFC 8489 section 18.6) and one beside it: two mappings tell the kind of a NAT."""
@@ -22,6 +22,7 @@ REQUEST_SIZE_MAX_BYTES: Final = 1_500
 # Linux's number; the socket module of Python 3.11 does not name it.
 _IP_PKTINFO: Final = getattr(stdlib_socket, "IP_PKTINFO", 8)
 _IN_PKTINFO: Final = Struct("@I4s4s")
+_IN6_PKTINFO: Final = Struct("@16sI")
 _ANCILLARY_SIZE: Final = stdlib_socket.CMSG_SPACE(20)
 _NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
@@ -30,32 +31,121 @@ async def serve_stun(
     ports: Sequence[int] = PORTS,
     *,
     hosts: Sequence[str] = ("0.0.0.0", "::"),
+    public_addresses: Sequence[str] = (),
     server: BindingServer | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer STUN on every port of every host address until cancelled.
 
-    Answers leave from the address that was asked. An IPv6 wildcard is passed over on a host
-    without IPv6. Gives the bound endpoints when started; raises DeviceRejectedError or
-    DevicePermissionDeniedError.
+    Answers leave from the address that was asked or, for CHANGE-REQUEST (RFC 5780), from the next
+    of ``ports`` or the next of ``public_addresses`` of that family; beside a single port, from one
+    that the kernel chooses. An IPv6 wildcard is passed over on a host without IPv6. Gives the bound
+    endpoints when started; raises DeviceRejectedError or DevicePermissionDeniedError.
     """
     server = server or BindingServer()
-    sockets: list[socket.SocketType] = []
+    listeners: list[_Listener] = []
     try:
         for host in hosts:
-            for port in ports:
-                bound = await _bind(Endpoint(host, port))
-                if bound is not None:
-                    sockets.append(bound)
-        if not sockets:
+            listener = _Listener(host, public_addresses, server)
+            listeners.append(listener)
+            await listener.bind(ports)
+        bound = [endpoint for listener in listeners for endpoint in listener.bound]
+        if not bound:
             raise DeviceRejectedError("this host has none of the addresses to serve STUN on")
         async with trio.open_nursery() as nursery:
-            for bound in sockets:
-                nursery.start_soon(partial(_serve, bound, server))
-            task_status.started([Endpoint(*bound.getsockname()[:2]) for bound in sockets])
+            for listener in listeners:
+                for endpoint in listener.bound:
+                    nursery.start_soon(listener.serve, endpoint.port)
+            task_status.started(bound)
     finally:
-        for bound in sockets:
-            bound.close()
+        for listener in listeners:
+            listener.close()
+
+
+class _Listener:
+    """The ports of one host address or wildcard: each can answer for the others."""
+
+    def __init__(self, host: str, public_addresses: Sequence[str], server: BindingServer) -> None:
+        self.bound: list[Endpoint] = []
+        self._host = host
+        self._server = server
+        self._sockets: dict[int, socket.SocketType] = {}
+        self._origins = Origins({})
+        self._public_addresses = [a for a in public_addresses if (":" in a) == (":" in host)]
+        if not ipaddress.ip_address(host).is_unspecified:
+            self._public_addresses = []
+
+    async def bind(self, ports: Sequence[int]) -> None:
+        for port in ports:
+            opened = await _bind(Endpoint(self._host, port))
+            if opened is None:
+                return
+            number = int(opened.getsockname()[1])
+            self._sockets[number] = opened
+            self.bound.append(Endpoint(self._host, number))
+        if len(self._sockets) == 1:
+            beside = await _bind(Endpoint(self._host, 0))
+            if beside is not None:
+                self._sockets[int(beside.getsockname()[1])] = beside
+        self._origins = Origins(_next_of(list(self._sockets)), _next_of(self._public_addresses))
+
+    def close(self) -> None:
+        for opened in self._sockets.values():
+            opened.close()
+
+    async def serve(self, port: int) -> None:
+        bound = self._sockets[port]
+        while True:
+            try:
+                received = await bound.recvmsg(REQUEST_SIZE_MAX_BYTES, _ANCILLARY_SIZE)
+            except OSError as error:
+                # An ICMP error about an earlier response is reported here; it ends nothing.
+                self._server.counts[f"receive: {error.strerror}"] += 1
+                await trio.lowlevel.checkpoint()
+                continue
+            data, ancillary = received[:2]
+            address = cast("tuple[str, int]", received[3])
+            local = _arrival(ancillary)
+            response = self._server.respond(
+                data,
+                Endpoint(*address[:2]),
+                trio.current_time(),
+                None if local is None else Endpoint(local.host, port),
+                self._origins,
+            )
+            if response is None:
+                continue
+            try:
+                await self._send(response, port, local, address)
+            except OSError as error:
+                self._server.counts[f"send: {error.strerror}"] += 1
+
+    async def _send(
+        self, response: Response, port: int, local: "_Local | None", address: tuple[str, int]
+    ) -> None:
+        if local is None or response.origin is None:
+            await self._sockets[port].sendto(response.data, address)
+            return
+        origin = response.origin
+        info = _leaving_from(origin.host, local.interface if origin.host == local.host else 0)
+        await self._sockets[origin.port].sendmsg([response.data], info, 0, address)
+
+
+_Key = TypeVar("_Key", int, str)
+
+
+def _next_of(items: Sequence[_Key]) -> dict[_Key, _Key]:
+    """For each item the one after it; none where there is no other."""
+    if len(items) < 2:
+        return {}
+    return {item: items[(index + 1) % len(items)] for index, item in enumerate(items)}
+
+
+class _Local(NamedTuple):
+    """Our address that was asked, and over which interface an answer must leave, 0 for any."""
+
+    host: str
+    interface: int
 
 
 async def _bind(endpoint: Endpoint) -> socket.SocketType | None:
@@ -81,34 +171,21 @@ async def _bind(endpoint: Endpoint) -> socket.SocketType | None:
     return bound
 
 
-async def _serve(bound: socket.SocketType, server: BindingServer) -> None:
-    while True:
-        try:
-            received = await bound.recvmsg(REQUEST_SIZE_MAX_BYTES, _ANCILLARY_SIZE)
-        except OSError as error:
-            # An ICMP error about an earlier response is reported here; it ends nothing.
-            server.counts[f"receive: {error.strerror}"] += 1
-            await trio.lowlevel.checkpoint()
-            continue
-        data, ancillary = received[:2]
-        address = cast("tuple[str, int]", received[3])
-        response = server.respond(data, Endpoint(*address[:2]), trio.current_time())
-        if response is None:
-            continue
-        try:
-            await bound.sendmsg([response], _from_same_address(ancillary), 0, address)
-        except OSError as error:
-            server.counts[f"send: {error.strerror}"] += 1
-
-
-def _from_same_address(
-    ancillary: Sequence[tuple[int, int, bytes]],
-) -> list[tuple[int, int, bytes]]:
-    """The packet info that makes the answer leave from the address that was asked."""
+def _arrival(ancillary: Sequence[tuple[int, int, bytes]]) -> _Local | None:
     for level, kind, value in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
             _, local, _ = _IN_PKTINFO.unpack(value[: _IN_PKTINFO.size])
-            return [(level, kind, _IN_PKTINFO.pack(0, local, bytes(4)))]
+            return _Local(socket.inet_ntop(socket.AF_INET, local), 0)
         if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-            return [(level, kind, value)]
-    return []
+            local, interface = _IN6_PKTINFO.unpack(value[: _IN6_PKTINFO.size])
+            return _Local(socket.inet_ntop(socket.AF_INET6, local), interface)
+    return None
+
+
+def _leaving_from(host: str, interface: int) -> list[tuple[int, int, bytes]]:
+    """The packet info that makes a datagram leave from one of our addresses."""
+    if ":" in host:
+        packed = _IN6_PKTINFO.pack(socket.inet_pton(socket.AF_INET6, host), interface)
+        return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed)]
+    packed = _IN_PKTINFO.pack(0, socket.inet_pton(socket.AF_INET, host), bytes(4))
+    return [(socket.IPPROTO_IP, _IP_PKTINFO, packed)]
