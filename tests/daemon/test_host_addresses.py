@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from wice.config import IceConfig
-from wice.daemon.daemon import HostAddresses
+from wice.daemon.network import HostAddresses
 from wice.platform import NetworkInterface, Platform
 
 

@@ -1,37 +1,24 @@
 """The composition root: a configuration becomes a running daemon."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 
 import trio
 
-from wice.config import Config, InterfaceConfig
+from wice.config import Config
 from wice.daemon.control import Verb, bind_control, serve_control
+from wice.daemon.interfaces import Interfaces
+from wice.daemon.relay import CommunityRelay
 from wice.daemon.status import daemon_status
-from wice.daemon.timestamp_floor import TimestampFloor
-from wice.datagram import Endpoint
-from wice.errors import ConfigError, DeviceError, WiceError
+from wice.errors import ConfigError, WiceError
 from wice.events import EventStream
-from wice.ice import IceDriver
 from wice.keys import LocalKeyHolder
-from wice.peer.sources import ConfigSource
-from wice.peer.supervisor import InterfaceSupervisor
-from wice.platform import IPNetwork, LinkConfig, Platform
-from wice.signaling.backend import Backend
+from wice.platform import Platform
 from wice.signaling.sealed import SealedBackend
-from wice.signaling.transport import Transport, TransportFactory
-from wice.stun import StunURI
+from wice.signaling.transport import RelayLender, Transport, TransportFactory
 from wice.stun.driver import serve_stun
-from wice.wireguard.device import DeviceConfig
-from wice.wireguard.embedded import EmbeddedDevice, open_embedded
-
-RESOLVE_RETRY_MIN_S = 1.0
-RESOLVE_RETRY_MAX_S = 300.0
-
-LOOK_AGAIN_S = 1.0
-"""Until the host's addresses are read again when they could not be."""
 
 BACKEND = "libp2p"
 """The entry point in ``wice.backends`` that carries envelopes."""
@@ -53,7 +40,7 @@ async def run_up(
     async with AsyncExitStack() as stack:
         # What this host may refuse comes before anything that talks to others.
         control = await stack.enter_async_context(bind_control(config.control_socket))
-        host = _Host(config, platform, events)
+        host = Interfaces(config, platform, events)
         for interface in config.interfaces:
             await host.open_device(interface, stack)
         transport = await stack.enter_async_context(
@@ -73,91 +60,20 @@ async def run_up(
             control,
             {
                 "status": Verb(
-                    lambda: daemon_status(config, host.supervisors, transport, events, started_at_s)
+                    lambda: daemon_status(
+                        config,
+                        host.supervisors,
+                        transport,
+                        events,
+                        started_at_s,
+                        relays=host.relays,
+                    )
                 ),
             },
             events,
         )
         task_status.started()
         await trio.sleep_forever()
-
-
-class _Host:
-    """The interfaces of one daemon and what they share."""
-
-    def __init__(self, config: Config, platform: Platform, events: EventStream) -> None:
-        self.supervisors: list[InterfaceSupervisor] = []
-        self._config = config
-        self._platform = platform
-        self._events = events
-        self._devices: list[tuple[InterfaceConfig, EmbeddedDevice]] = []
-        self._tunnel_indices: set[int] = set()
-        own_names = frozenset(interface.name for interface in config.interfaces)
-        self._addresses = HostAddresses(platform, own_names, config.ice.uses)
-        self._drivers: list[IceDriver] = []
-
-    async def open_device(self, interface: InterfaceConfig, stack: AsyncExitStack) -> None:
-        """Make the device, which lives as long as ``stack``, and set up its link."""
-        floor = TimestampFloor(self._config.state_dir, interface.name)
-        device = await stack.enter_async_context(
-            open_embedded(
-                interface.name,
-                DeviceConfig(interface.private_key, interface.listen_port),
-                self._platform,
-                self._events,
-                tai64n_floor=floor.read(),
-                mtu_bytes=interface.mtu_bytes,
-                tunnel_indices=self._tunnel_indices,
-            )
-        )
-        self._platform.configure_link(device.name, link_config(interface))
-        self._devices.append((interface, device))
-
-    async def start(self, transport: Transport, backend: Backend, nursery: trio.Nursery) -> None:
-        """Run the peers of every interface."""
-        for interface, device in self._devices:
-            ice = IceDriver(
-                device.port,
-                self._addresses.known,
-                self._platform.random_bytes,
-                self._events,
-                policy=self._config.ice.candidates,
-            )
-            ice.set_stun_servers(transport.stun_servers())
-            self._drivers.append(ice)
-            supervisor = InterfaceSupervisor(
-                public_key=interface.private_key.public_key(),
-                device=device,
-                ice=ice,
-                backend=backend,
-                platform=self._platform,
-                events=self._events,
-            )
-            await nursery.start(supervisor.run)
-            for change in ConfigSource().changes_to(interface.peers):
-                supervisor.apply(change)
-            self.supervisors.append(supervisor)
-            nursery.start_soon(_resolve_stun_servers, self._config.stun, transport, ice)
-            floor = TimestampFloor(self._config.state_dir, interface.name)
-            nursery.start_soon(floor.keep, device)
-        nursery.start_soon(self._follow_network)
-
-    async def _follow_network(self) -> None:
-        """Tell every interface when the host's addresses changed."""
-        async with self._platform.watch_network() as changes:
-            async for _ in changes:
-                await self._look_at_addresses()
-                for ice in self._drivers:
-                    ice.refresh()
-
-    async def _look_at_addresses(self) -> None:
-        while True:
-            try:
-                self._addresses.look()
-                return
-            except DeviceError:
-                # Interfaces come and go faster than their list can be read, as containers do.
-                await trio.sleep(LOOK_AGAIN_S)
 
 
 async def run_bootstrap(
@@ -167,81 +83,42 @@ async def run_bootstrap(
     *,
     task_status: trio.TaskStatus[Transport] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run a public overlay node with its STUN server until cancelled."""
+    """Run a public overlay node with its STUN server, and its relay, until cancelled."""
     started_at_s = trio.current_time()
     async with (
         bind_control(config.control_socket) as control,
         trio.open_nursery() as nursery,
     ):
         # What this host may refuse comes before anything that talks to others.
-        await nursery.start(serve_stun, config.stun_server_ports)
-        async with _open_transport(config, platform, events, is_bootstrap=True) as transport:
+        relay = CommunityRelay(config.relay, platform) if config.relay.is_enabled else None
+        stun_ports = config.stun_server_ports
+        if relay is not None:
+            await nursery.start(relay.run)
+            # A TURN server answers STUN, too.
+            stun_ports = tuple(port for port in stun_ports if port != config.relay.port)
+        if stun_ports:
+            await nursery.start(serve_stun, stun_ports)
+        async with _open_transport(
+            config,
+            platform,
+            events,
+            is_bootstrap=True,
+            lend_relay=None if relay is None else relay.lend,
+        ) as transport:
             nursery.start_soon(
                 serve_control,
                 control,
                 {
                     "status": Verb(
-                        lambda: daemon_status(config, [], transport, events, started_at_s)
+                        lambda: daemon_status(
+                            config, [], transport, events, started_at_s, relay=relay
+                        )
                     )
                 },
                 events,
             )
             task_status.started(transport)
             await trio.sleep_forever()
-
-
-def link_config(interface: InterfaceConfig) -> LinkConfig:
-    """Addresses, MTU, and a route to what peers are allowed that no address covers.
-
-    Default routes are left to the person: taking them would cut the way to the peers themselves.
-    """
-    connected = [address.network for address in interface.addresses]
-    routes: list[IPNetwork] = []
-    for peer in interface.peers:
-        for network in peer.config.allowed_ips:
-            is_covered = any(
-                network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]
-                for other in connected
-            )
-            if network.prefixlen > 0 and not is_covered:
-                routes.append(network)
-    return LinkConfig(
-        addresses=interface.addresses, routes=tuple(routes), mtu_bytes=interface.mtu_bytes
-    )
-
-
-class HostAddresses:
-    """Addresses of the host that a peer could send to: up, on no tunnel of ours, and on interfaces
-    that are used by configuration.
-
-    Read once a change for all interfaces; raise DeviceError when made.
-    """
-
-    def __init__(
-        self,
-        platform: Platform,
-        own_names: frozenset[str],
-        is_used: Callable[[str], bool] = lambda _: True,
-    ) -> None:
-        self._platform = platform
-        self._is_used = is_used
-        self._own_names = own_names
-        self._addresses: tuple[str, ...] = ()
-        self.look()
-
-    def look(self) -> None:
-        """Read them anew; raise DeviceError, and then keep what was known."""
-        self._addresses = tuple(
-            str(address.ip)
-            for interface in self._platform.interfaces()
-            if interface.is_up
-            and interface.name not in self._own_names
-            and self._is_used(interface.name)
-            for address in interface.addresses
-        )
-
-    def known(self) -> Sequence[str]:
-        return self._addresses
 
 
 def check_overlay(config: Config) -> None:
@@ -263,7 +140,12 @@ def load_backend() -> TransportFactory:
 
 @asynccontextmanager
 async def _open_transport(
-    config: Config, platform: Platform, events: EventStream, *, is_bootstrap: bool
+    config: Config,
+    platform: Platform,
+    events: EventStream,
+    *,
+    is_bootstrap: bool,
+    lend_relay: RelayLender | None = None,
 ) -> AsyncIterator[Transport]:
     opening = load_backend()(
         config.overlay,
@@ -271,6 +153,7 @@ async def _open_transport(
         state_directory=platform.state_directory(config.state_dir),
         events=events,
         is_bootstrap=is_bootstrap,
+        lend_relay=lend_relay,
     )
     async with AsyncExitStack() as stack:
         with _places_in(config):
@@ -285,30 +168,3 @@ def _places_in(config: Config) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{config.path}: {error.where}", error.why, error.hint) from None
-
-
-async def _resolve_stun_servers(
-    uris: Sequence[StunURI], transport: Transport, ice: IceDriver
-) -> None:
-    """Add the configured servers as their names resolve; a dead name delays no other."""
-
-    servers = set(transport.stun_servers())
-
-    async def resolve(uri: StunURI) -> None:
-        wait_s = RESOLVE_RETRY_MIN_S
-        while True:
-            try:
-                found = await trio.socket.getaddrinfo(
-                    uri.host, uri.port, type=trio.socket.SOCK_DGRAM
-                )
-            except OSError:
-                await trio.sleep(wait_s)
-                wait_s = min(2 * wait_s, RESOLVE_RETRY_MAX_S)
-                continue
-            servers.update(Endpoint(str(address[0]), int(address[1])) for *_, address in found)
-            ice.set_stun_servers(sorted(servers))
-            return
-
-    async with trio.open_nursery() as nursery:
-        for uri in uris:
-            nursery.start_soon(resolve, uri)

@@ -6,10 +6,12 @@ from typing import Any
 import trio
 
 from wice.config import Config, InterfaceConfig
+from wice.daemon.relay import CommunityRelay
 from wice.events import EventStream, OverlayJoined
 from wice.peer.machine import PeerMachine
 from wice.peer.supervisor import InterfaceSupervisor
 from wice.signaling.transport import Transport
+from wice.turn.relays import Relays
 from wice.wireguard.device import PeerStatus
 
 
@@ -19,8 +21,13 @@ def daemon_status(
     transport: Transport,
     events: EventStream,
     started_at_s: float,
+    *,
+    relays: Sequence[Relays] = (),
+    relay: CommunityRelay | None = None,
 ) -> dict[str, Any]:
-    """A snapshot; the seconds in ``stages`` count from the daemon's start."""
+    """A snapshot; relays: those of each interface. relay: what this host is to others.
+
+    The seconds in ``stages`` count from the daemon's start."""
     joined_at_s = events.first_at_s.get(OverlayJoined.__name__)
     return {
         "uptime_s": trio.current_time() - started_at_s,
@@ -29,9 +36,15 @@ def daemon_status(
             "joined_s": None if joined_at_s is None else joined_at_s - started_at_s,
         },
         "interfaces": [
-            _interface_status(interface, supervisor, started_at_s)
-            for interface, supervisor in zip(config.interfaces, supervisors, strict=False)
+            {
+                **_interface_status(interface, supervisor, started_at_s),
+                "relays": used.status(),
+            }
+            for interface, supervisor, used in zip(
+                config.interfaces, supervisors, relays, strict=False
+            )
         ],
+        "relay": None if relay is None else relay.status(),
         "counters": dict(events.counts),
     }
 
@@ -57,6 +70,12 @@ def _interface_status(
     }
 
 
+def _path_kind(machine: PeerMachine) -> str | None:
+    if machine.path is None:
+        return None
+    return "relayed" if machine.is_relayed else "direct"
+
+
 def _peer_status(
     machine: PeerMachine, status: PeerStatus | None, started_at_s: float
 ) -> dict[str, Any]:
@@ -66,7 +85,7 @@ def _peer_status(
     return {
         "public_key": str(machine.public_key),
         "state": str(machine.state),
-        "path": "direct" if machine.path is not None else None,
+        "path": _path_kind(machine),
         "endpoint": str(status.path.remote) if status and status.path else None,
         "selected": str(machine.path.remote) if machine.path is not None else None,
         "reason": machine.reason,

@@ -52,9 +52,13 @@ class PeerPolicy:
         are let through although the rules above refuse them. denied: networks that are refused
         besides; they win over ``allowed``.
         """
-        self._own = frozenset(own_addresses)
+        self.set_own_addresses(own_addresses)
         self._allowed = tuple(allowed)
         self._denied = tuple(denied)
+
+    def set_own_addresses(self, addresses: Iterable[str]) -> None:
+        """The host's addresses changed; permissions that were granted stay."""
+        self._own = frozenset(addresses)
 
     def is_exempt(self, host: str) -> bool:
         """Whether ``host`` is allowed by name, also where it is an address of the server."""
