@@ -68,10 +68,13 @@ def up(config: FilePath, debug: bool) -> None:
 
 @wice.command()
 @_config_argument
+@click.option(
+    "--relay", is_flag=True, help="Relay for the community too, as [relay] enabled = true does."
+)
 @_debug_option
-def bootstrap(config: FilePath, debug: bool) -> None:
+def bootstrap(config: FilePath, relay: bool, debug: bool) -> None:
     """Run a public overlay node and STUN server, without WireGuard."""
-    _run_daemon(config, is_bootstrap=True, debug=debug)
+    _run_daemon(config, is_bootstrap=True, is_relay=relay, debug=debug)
 
 
 @wice.command()
@@ -133,14 +136,16 @@ def pubkey() -> None:
     click.echo(str(private_key.public_key()))
 
 
-def _run_daemon(config: FilePath, *, is_bootstrap: bool, debug: bool) -> None:
+def _run_daemon(
+    config: FilePath, *, is_bootstrap: bool, is_relay: bool = False, debug: bool
+) -> None:
     import gc
 
     # Collecting while a thousand modules load finds nothing, and takes an eighth of the start.
     gc.disable()
     from wice.cli.run import run_foreground
 
-    run_foreground(config, is_bootstrap=is_bootstrap, debug=debug)
+    run_foreground(config, is_bootstrap=is_bootstrap, is_relay=is_relay, debug=debug)
 
 
 def _random_key() -> bytes:

@@ -22,12 +22,17 @@ def load_checked_config(path: FilePath) -> Config:
     return config
 
 
-def run_foreground(path: FilePath, *, is_bootstrap: bool, debug: bool) -> None:
+def run_foreground(
+    path: FilePath, *, is_bootstrap: bool, is_relay: bool = False, debug: bool
+) -> None:
     """Run until SIGTERM or SIGINT, then in order down; raise WiceError, alone or in a group.
 
+    is_relay: relay whatever the configuration says.
     The caller may have disabled the garbage collector while it imported this module.
     """
     config = load_checked_config(path)
+    if is_relay:
+        config = replace(config, relay=replace(config.relay, is_enabled=True))
     load_backend()
     # What was imported stays for good: no collection needs to look at it again.
     gc.freeze()
@@ -48,6 +53,8 @@ async def _run(config: Config, is_bootstrap: bool) -> None:
             transport = await nursery.start(run_bootstrap, config, platform, events)
             for address in transport.status().get("listen", ()):
                 _say(f"bootstrap node ready: {address}")
+            if config.relay.is_enabled:
+                _say(f"relaying for the community: UDP port {config.relay.port}")
         else:
             await nursery.start(run_up, config, platform, events)
             names = ", ".join(interface.name for interface in config.interfaces)
