@@ -217,7 +217,7 @@ class TurnServer:
         elif data[:2] == _BINDING_REQUEST:
             response = self._binding.respond(data, source, now)
             if response is not None:
-                self._transmit(response, path)
+                self._transmit(response.data, path)
         elif not self._request_limit.allows(source.host, now):
             self.counts["rate limited"] += 1
         else:
