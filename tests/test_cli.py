@@ -48,6 +48,7 @@ def test_help_names_the_verbs() -> None:
         "up",
         "bootstrap",
         "status",
+        "why",
         "config",
         "genkey",
         "pubkey",
@@ -62,6 +63,7 @@ def test_status_without_a_daemon(tmp_path: Path) -> None:
     config = tmp_path / "wice.toml"
     config.write_text('control_socket = "wice.sock"\n')
     assert_one_line(wice("status", config), 1, "wice.sock", "wice up")
+    assert_one_line(wice("why", "bob", config), 1, "wice.sock", "wice up")
 
 
 def test_config_check(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ def test_rooms_import_one_way() -> None:
 
 def test_status_imports_nothing_heavy() -> None:
     program = (
-        "import sys, wice.cli.commands, wice.cli.status, wice.daemon.control_protocol;"
+        "import sys, wice.cli.commands, wice.cli.status, wice.cli.why;"
+        "import wice.daemon.control_protocol;"
         "print(*sorted({'libp2p', 'trio', 'nacl', 'google.protobuf'} & set(sys.modules)))"
     )
     loaded = subprocess.run(

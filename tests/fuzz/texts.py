@@ -15,6 +15,7 @@ from tests.fuzz.mutation import TEXT, VALUES
 from tests.fuzz.target import Case, Target
 from wice.cli.commands import _control_socket
 from wice.cli.status import format_status
+from wice.cli.why import format_why
 from wice.config import load_config
 from wice.daemon.control import _receive_line
 from wice.daemon.control_protocol import _read_line, decode_line, decode_request, encode_line
@@ -255,6 +256,44 @@ def status(_: Path) -> Case:
     return Case([encode_line(STATUS)], show)
 
 
+WHY = {
+    "interface": "wg0",
+    "peer": "bob",
+    "public_key": str(OTHER),
+    "state": "connected",
+    "path": "relayed",
+    "finding": "relayed",
+    "sentence": "relayed: both NATs map per destination",
+    "hints": ["opening UDP 51820 at bob would make it direct", "IPv6 would"],
+    "nat": {"here": "endpoint-independent", "there": "unknown"},
+    "pairs": [
+        {
+            "from": "192.168.1.2",
+            "from_type": "host",
+            "to": "198.51.100.11:51820",
+            "to_type": "srflx",
+            "state": "failed",
+            "is_selected": False,
+            "rtt_ms": 1.5,
+            "checks_sent": 9,
+            "last_sent_age_s": 61.0,
+            "last_answer_age_s": 0.5,
+            "attempts": [{"age_s": 61.0, "outcome": "no answer"}],
+            "remark": "it is late",
+        }
+    ],
+}
+
+
+def why(_: Path) -> Case:
+    """As ``wice why`` shows it to a person."""
+
+    def show(data: bytes) -> None:
+        assert format_why(decode_line(data)).endswith("\n")
+
+    return Case([encode_line(WHY)], show)
+
+
 def control_answer(_: Path) -> Case:
     """As ``wice status`` hears it from whatever is behind the socket."""
 
@@ -350,6 +389,7 @@ TARGETS = (
         tokens=JSON_TOKENS,
     ),
     Target("status for people", status, changes=TEXT, tokens=JSON_TOKENS),
+    Target("why for people", why, changes=TEXT, tokens=JSON_TOKENS),
     Target("addresses", addresses, errors=(ValueError,), changes=TEXT, tokens=ADDRESS_TOKENS),
     Target(
         "key in base64", keys, errors=(ValueError,), changes=TEXT, tokens=(b"=", b"_", b"\n", b" ")

@@ -89,6 +89,22 @@ def status(config: FilePath, as_json: bool) -> None:
     click.echo(json.dumps(answer, indent=2) if as_json else format_status(answer), nl=as_json)
 
 
+@wice.command()
+@click.argument("peer")
+@_config_argument
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def why(peer: str, config: FilePath, as_json: bool) -> None:
+    """Say why PEER is reached the way it is, or not at all.
+
+    PEER is a name, a public key or its beginning, as in INTERFACE/PEER or alone.
+    """
+    from wice.cli.why import format_why
+    from wice.daemon.control_protocol import request
+
+    answer = request(_control_socket(config), "why", peer=peer)
+    click.echo(json.dumps(answer, indent=2) if as_json else format_why(answer), nl=as_json)
+
+
 @wice.group("config")
 def config_group() -> None:
     """Work with configuration files."""

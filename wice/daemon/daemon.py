@@ -12,6 +12,7 @@ from wice.daemon.control import Verb, bind_control, serve_control
 from wice.daemon.interfaces import Interfaces
 from wice.daemon.relay import CommunityRelay
 from wice.daemon.status import daemon_status
+from wice.daemon.why import explain_peer
 from wice.errors import ConfigError, WiceError
 from wice.events import EventStream
 from wice.keys import LocalKeyHolder
@@ -68,6 +69,9 @@ async def run_up(
                         started_at_s,
                         relays=host.relays,
                     )
+                ),
+                "why": Verb(
+                    lambda peer: explain_peer(config, host.supervisors, transport, peer), ("peer",)
                 ),
             },
             events,
