@@ -17,6 +17,8 @@ from p2p.gossip import Gossip
 from p2p.inboxes import Inboxes
 from p2p.kad import RecordStore, RoutingTable, ServerNode, position
 from p2p.records import sign_subscription, verify_record
+from p2p.relay_grants import Borrower, RelayGrants
+from p2p.relay_loans import VERSION, LoanServer, MembershipProof, hour_at
 from p2p.requests import RequestPool
 from p2p.section import TcpAddress, check_peer_id, peer_id_text
 from p2p.streams import FRAME_SIZE_MAX_BYTES, FrameStream, StreamClosedError
@@ -31,11 +33,14 @@ from wice.proto.overlay_pb2 import (
     EnvelopeMessage,
     KadMessage,
     KadRecord,
+    RelayAnswer,
+    RelayRequest,
     TopicMessage,
     WatchEvent,
     WatchRequest,
 )
-from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES
+from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES, RelayLoan
+from wice.stun import LongTermCredentials
 
 OUR_ID, THEIR_ID, OTHER_ID = (
     peer_id_text(bytes.fromhex("002408011220") + bytes((number,)) * 32) for number in (1, 2, 3)
@@ -119,13 +124,14 @@ def case_of(
     messages: Sequence[Any],
     handle: Callable[[bytes, Faults], Awaitable[None]],
     check: Callable[[], None] = nothing_to_check,
+    head: bytes = b"",
 ) -> Case:
-    """Mutated messages, each in a frame that fits it, to ``handle``."""
+    """Mutated messages, each behind ``head`` in a frame that fits it, to ``handle``."""
 
     async def run(frame: bytes) -> None:
         faults: Faults = []
         with suppress(StreamClosedError):
-            await handle(encode_frame(frame[:FRAME_SIZE_MAX_BYTES]), faults)
+            await handle(encode_frame((head + frame)[:FRAME_SIZE_MAX_BYTES]), faults)
         if faults:
             raise RemoteProtocolError(faults[0])
 
@@ -370,6 +376,47 @@ def topic_answer(_: Path) -> Case:
     return case_of([TopicMessage(taken=taken)], handle)
 
 
+def relay_request(_: Path) -> Case:
+    def lend_relay(member: str) -> RelayLoan:
+        assert member == THEIR_ID
+        return RelayLoan(3_478, member, "password", 3_600.0)
+
+    async def handle(data: bytes, faults: Faults) -> None:
+        server = LoanServer(
+            OUR_ID, HARBOUR, lend_relay, PLATFORM, faults.append, lambda _: ADDRESS.host
+        )
+        try:
+            await server.serve(stream_of(data))
+        finally:
+            assert len(server) <= 1
+
+    proof = MembershipProof(HARBOUR).make(OUR_ID, THEIR_ID, hour_at(NOW))
+    request = RelayRequest(hour=hour_at(NOW), proof=proof)
+    return case_of([request], handle, head=bytes([VERSION]))
+
+
+def relay_answer(_: Path) -> Case:
+    async def handle(data: bytes, faults: Faults) -> None:
+        grants = RelayGrants([THEIR_ID], PLATFORM)
+        connections: Any = None
+        borrower = Borrower(
+            fake_host(data),
+            connections,
+            {THEIR_ID: [ADDRESS]},
+            grants,
+            HARBOUR,
+            PLATFORM,
+            faults.append,
+        )
+        await borrower._borrow(THEIR_ID)
+        for grant in grants.current():
+            assert 0 < grant.server.port < 65_536
+            LongTermCredentials(grant.username, grant.password)
+
+    loan = RelayAnswer.Loan(port=3_478, username="1:u", password="p", lifetime_s=3_600)
+    return case_of([RelayAnswer(loan=loan)], handle, head=bytes([VERSION]))
+
+
 TARGETS = (
     Target("stream frames", frames),
     Target("stream negotiation", negotiation),
@@ -388,4 +435,6 @@ TARGETS = (
     Target("envelope message, result", envelope_client, changes=PROTOBUF),
     Target("topic message", topic_message, changes=PROTOBUF),
     Target("topic message, taken", topic_answer, changes=PROTOBUF),
+    Target("relay request", relay_request, changes=PROTOBUF),
+    Target("relay answer", relay_answer, changes=PROTOBUF),
 )

@@ -84,8 +84,10 @@ class LoopbackPlatform:
     async def watch_network(self) -> AsyncIterator[trio.MemoryReceiveChannel[None]]:
         send_channel, receive_channel = trio.open_memory_channel[None](1)
         self._watchers.append(send_channel)
-        with send_channel, receive_channel:
-            yield receive_channel
+        try:
+            with send_channel, receive_channel:
+                yield receive_channel
+        finally:
             self._watchers.remove(send_channel)
 
 

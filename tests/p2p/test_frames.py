@@ -14,6 +14,8 @@ from wice.proto.overlay_pb2 import (
     EnvelopeMessage,
     KadMessage,
     KadRecord,
+    RelayAnswer,
+    RelayRequest,
     TopicMessage,
     WatchRequest,
 )
@@ -73,6 +75,8 @@ VALID = {
         publish=TopicMessage.Publish(blinded_key=bytes(32), envelope=bytes(40), hops_left=8)
     ),
     EnvelopeMessage: EnvelopeMessage(send=EnvelopeMessage.Send(id=1, envelope=bytes(40))),
+    RelayRequest: RelayRequest(hour=480_000, proof=bytes(32)),
+    RelayAnswer: RelayAnswer(loan=RelayAnswer.Loan(port=3_478, username="u", password="p")),
 }
 
 

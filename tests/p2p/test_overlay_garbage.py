@@ -36,6 +36,7 @@ from p2p.envelopes import ENVELOPE_PROTOCOL
 from p2p.frames import encode_frame
 from p2p.guards import CONNECTION_BUFFER_MAX_BYTES
 from p2p.records import sign_subscription
+from p2p.relay_loans import RELAY_PROTOCOL, encode, hour_at
 from p2p.section import NodeAddress, check_peer_id
 from p2p.streams import FrameStream
 from p2p.topics import TOPIC_PROTOCOL, make_publish
@@ -47,9 +48,11 @@ from wice.proto.overlay_pb2 import (
     EnvelopeMessage,
     KadMessage,
     KadRecord,
+    RelayRequest,
     TopicMessage,
     WatchRequest,
 )
+from wice.signaling.transport import RelayLoan
 
 if TYPE_CHECKING:
     from p2p.backend import OverlayTransport
@@ -57,7 +60,14 @@ if TYPE_CHECKING:
 
 HARBOUR = CommunitySecret.from_name("harbour")
 LIBRARY_PROTOCOLS = ("/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0")
-OUR_PROTOCOLS = (KAD_PROTOCOL, WATCH_PROTOCOL, ANCHOR_PROTOCOL, ENVELOPE_PROTOCOL, TOPIC_PROTOCOL)
+OUR_PROTOCOLS = (
+    KAD_PROTOCOL,
+    WATCH_PROTOCOL,
+    ANCHOR_PROTOCOL,
+    ENVELOPE_PROTOCOL,
+    TOPIC_PROTOCOL,
+    RELAY_PROTOCOL,
+)
 MULTISTREAM = encode_frame(b"/multistream/1.0.0\n")
 MEMORY_GROWTH_MAX_BYTES = 8 * 1024 * 1024
 """Of the whole process, attacker included, by an attack like one that ran before."""
@@ -151,11 +161,18 @@ def valid_messages(scene: Scene) -> dict[str, Message | bytes]:
         TOPIC_PROTOCOL: TopicMessage(
             publish=make_publish(stranger, bytes(16), bytes(400), bytes(8))
         ),
+        RELAY_PROTOCOL: encode_frame(
+            encode(RelayRequest(hour=hour_at(now_wall), proof=os.urandom(32)))
+        ),
         "/ipfs/id/1.0.0": b"",
         "/ipfs/id/push/1.0.0": encode_frame(b"\x0a\x04\x08\x01\x12\x00"),
         "/ipfs/ping/1.0.0": bytes(32),
         "/meshsub/1.1.0": encode_frame(bytes(64)),  # the library's gossip is not served
     }
+
+
+def lend_relay(member: str) -> RelayLoan:
+    return RelayLoan(3_478, member, "password", 3_600.0)
 
 
 # Attacks, each on one layer
@@ -315,7 +332,7 @@ async def test_garbage_hurts_nobody_else(
     overlay.place_bootstrap("bootstrap", free_port())
     theirs: KeyHolder = overlay.make_holder()
     async with (
-        overlay.open_bootstrap("bootstrap") as node,
+        overlay.open_bootstrap("bootstrap", lend_relay=lend_relay) as node,
         overlay.open_peer("a") as a,
         overlay.open_peer("b") as b,
         b.subscribe(theirs) as inbox,
