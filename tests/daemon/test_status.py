@@ -26,10 +26,11 @@ def status(endpoint: str | None, selected: str | None) -> dict[str, Any]:
         "listen_port": 51_820,
         "addresses": ["10.77.0.1/24"],
         "device": "embedded",
+        "relays": [],
         "peers": [peer],
     }
     overlay = {"joined": True, "peer_id": "us", "connections": [], "unreachable": {}}
-    return {"overlay": overlay, "interfaces": [interface]}
+    return {"overlay": overlay, "interfaces": [interface], "relay": None}
 
 
 def test_a_person_sees_when_wireguard_went_elsewhere_than_ice_said() -> None:
@@ -38,3 +39,30 @@ def test_a_person_sees_when_wireguard_went_elsewhere_than_ice_said() -> None:
     roamed = format_status(status("192.0.2.1:51820", "198.51.100.7:40000"))
     assert "  endpoint: 192.0.2.1:51820 (ICE selected 198.51.100.7:40000)\n" in roamed
     assert "  endpoint: 192.0.2.1:51820\n" in format_status(status("192.0.2.1:51820", None))
+
+
+def test_a_person_sees_what_is_relayed_and_by_whom() -> None:
+    answer = status("192.0.2.1:51820", "192.0.2.1:51820")
+    (interface,) = answer["interfaces"]
+    interface["peers"][0]["path"] = "relayed"
+    relay = {"server": "192.0.2.10:3478", "state": "allocated", "reason": "", "relayed": []}
+    interface["relays"] = [
+        {**relay, "relayed": ["192.0.2.10:50000", "[2001:db8::10]:50000"]},
+        {**relay, "state": "waiting", "reason": "the server is full"},
+        {**relay, "state": "asking"},
+    ]
+    text = format_status(answer)
+    assert "  state: connected, relayed\n" in text
+    assert "  relay: 192.0.2.10:3478: 192.0.2.10:50000, [2001:db8::10]:50000\n" in text
+    assert "  relay: 192.0.2.10:3478: the server is full\n" in text
+    assert "  relay: 192.0.2.10:3478: asking\n" in text
+
+
+def test_who_relays_sees_for_how_many() -> None:
+    allocation = {"client": "192.0.2.1:1", "relayed": ["192.0.2.10:50000"], "expires_in_s": 1.0}
+    allocations = [{"member": name, **allocation} for name in ("one", "one", "two")]
+    answer = status(None, None)
+    answer |= {"interfaces": [], "relay": {"port": 3478, "allocations": allocations}}
+    text = format_status(answer)
+    assert "relay: UDP port 3478\n  allocations: 3, of 2 members\n" in text
+    assert "relay:" not in format_status({**answer, "relay": None})

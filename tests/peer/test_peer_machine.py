@@ -186,8 +186,8 @@ def test_no_path_is_explained_by_the_nats_of_both_sides(mesh: Mesh) -> None:
     mesh.run(15.0)
     for side in sides(mesh):
         assert side.machine.reason == (
-            "no direct path so far; NAT mapping here: endpoint-independent, "
-            "there: endpoint-independent"
+            "no path so far; NAT mapping here: endpoint-independent, "
+            "there: endpoint-independent; no relay here or there"
         )
     mesh.is_path_up = True
     mesh.run(60.0)

@@ -82,7 +82,9 @@ DEAD_PATHS = (
                 "                self._is_path_doubted = True\n"
                 "                for pair in agent.pairs():\n"
                 "                    if not pair.is_selected:\n"
-                "                        self._take_path(generation, pair.path, pair.rtt_s, now)\n"
+                "                        self._take_path(\n"
+                "                            generation, pair.path, pair.rtt_s, False, now\n"
+                "                        )\n"
                 "                        break\n",
             ),
         ),

@@ -19,6 +19,8 @@ def format_status(answer: dict[str, Any]) -> str:
 
 def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield from _overlay_lines(answer["overlay"])
+    if answer["relay"] is not None:
+        yield from _relay_lines(answer["relay"])
     for interface in answer["interfaces"]:
         yield ""
         yield from _interface_lines(interface)
@@ -36,12 +38,22 @@ def _overlay_lines(overlay: dict[str, Any]) -> Iterator[str]:
         yield f"  unreachable: {peer_id}: {why}"
 
 
+def _relay_lines(relay: dict[str, Any]) -> Iterator[str]:
+    allocations = relay["allocations"]
+    members = {allocation["member"] for allocation in allocations}
+    yield f"relay: UDP port {relay['port']}"
+    yield f"  allocations: {len(allocations)}, of {len(members)} members"
+
+
 def _interface_lines(interface: dict[str, Any]) -> Iterator[str]:
     yield f"interface: {interface['name']}"
     yield f"  public key: {interface['public_key']}"
     yield f"  listening port: {interface['listen_port']}"
     yield f"  addresses: {', '.join(interface['addresses']) or '(none)'}"
     yield f"  device: {interface['device']}"
+    for relay in interface["relays"]:
+        known = ", ".join(relay["relayed"]) or relay["reason"] or relay["state"]
+        yield f"  relay: {relay['server']}: {known}"
 
 
 def _peer_lines(peer: dict[str, Any]) -> Iterator[str]:

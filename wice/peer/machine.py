@@ -30,6 +30,7 @@ from wice.ice import (
     format_candidate,
     parse_candidate,
 )
+from wice.ice.candidate import base_of
 from wice.keys import PublicKey
 from wice.peer.path_log import PathChange, PathLog
 from wice.peer.states import TRANSITIONS, State, Stimulus
@@ -66,7 +67,7 @@ NAT_MAPPING_OPTION = "nat-mapping="
 RENOMINATION_OPTION = "renomination"
 """In a description: the sender follows a later nomination (draft-thatcher-ice-renomination)."""
 
-NO_PATH_REASON = "no direct path so far"
+NO_PATH_REASON = "no path so far"
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,7 @@ class PeerMachine:
         self._heard_at = self._handshake_at = now
         if self.path is None:
             self.path, self._trouble = path, ""
+            self.is_relayed = path is not None and self._is_through_relay(path)
         self._transition(Stimulus.HANDSHAKE_COMPLETED, now)
         if self._withheld_until is not None:
             self._withheld_until = None
@@ -310,7 +312,11 @@ class PeerMachine:
         if self._trouble != NO_PATH_REASON:
             return self._trouble
         theirs = self._remote_nat_mapping or MappingBehaviour.UNKNOWN
-        return f"{NO_PATH_REASON}; NAT mapping here: {self._gathered.nat_mapping}, there: {theirs}"
+        mappings = f"NAT mapping here: {self._gathered.nat_mapping}, there: {theirs}"
+        has_relay = any(
+            c.type == "relay" for c in (*self._gathered.candidates, *self._remote_candidates)
+        )
+        return f"{NO_PATH_REASON}; {mappings}{'' if has_relay else '; no relay here or there'}"
 
     @property
     def is_settled(self) -> bool:
@@ -500,6 +506,15 @@ class PeerMachine:
         It is not where it thinks that it has a session: then we are the ones who were restarted.
         """
         return not self._has_session(now) and not self._remote_has_session
+
+    def _is_through_relay(self, path: Path) -> bool:
+        """Whether a path that WireGuard found by itself has a relay at one of its ends."""
+        ours = any(
+            base_of(c) == path.source for c in self._gathered.candidates if c.type == "relay"
+        )
+        return ours or any(
+            endpoint_of(c) == path.remote for c in self._remote_candidates if c.type == "relay"
+        )
 
     def _point_wireguard(self) -> None:
         assert self.path is not None
