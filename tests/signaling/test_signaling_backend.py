@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from wice.datagram import Endpoint
 from wice.errors import (
     EnvelopeError,
     LocalProtocolError,
@@ -28,6 +29,7 @@ from wice.signaling.in_process import (
     InProcessTransport,
 )
 from wice.signaling.sealed import SUBSCRIPTION_QUEUE_MAX, SealedBackend
+from wice.signaling.transport import RelayGrant
 
 MakeHolder = Callable[[], LocalKeyHolder]
 ROUGH = Impairment(latency_s=(0.01, 2.0), loss=0.3, duplication=0.3)
@@ -260,3 +262,30 @@ async def test_leaving_under_cancellation_closes_the_transport(make_holder, sink
             scope.cancel()
             await trio.sleep_forever()
     assert not network.is_subscribed(ours.public_key)
+
+
+async def test_the_network_grants_its_relays_to_every_transport(autojump_clock):
+    first, second = (
+        RelayGrant(Endpoint(host, 3478), "user", "password", 3_600.0)
+        for host in ("192.0.2.1", "192.0.2.2")
+    )
+    network = InProcessNetwork(relays=[first])
+    transports = [network.open_transport(), network.open_transport()]
+    for transport in transports:
+        assert await transport.relay_grants(()) == (first,)
+        with trio.move_on_after(1) as scope:
+            await transport.relay_grants([first])
+        assert scope.cancelled_caught, "nothing has changed"
+    told = []
+
+    async def learn(transport: InProcessTransport) -> None:
+        told.append(await transport.relay_grants([first]))
+
+    async with trio.open_nursery() as nursery:
+        for transport in transports:
+            nursery.start_soon(learn, transport)
+        await trio.testing.wait_all_tasks_blocked()
+        network.set_relays([second, first])
+    assert told == [(second, first)] * 2
+    network.set_relays([])
+    assert await transports[0].relay_grants([first]) == ()
