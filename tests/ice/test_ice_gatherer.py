@@ -73,6 +73,7 @@ def test_a_server_that_does_not_answer_delays_nothing() -> None:
     bench.run(8)
     assert bench.gatherer.is_complete
     assert [at - 100 for at, server in bench.asked if server == TWO] == [0, 0.25, 0.75, 1.75, 3.75]
+    assert bench.found() == [HOST, REFLEXIVE]
     bench.mapped[TWO] = Endpoint(PUBLIC.host, 40_001)
     bench.run(REFRESH_S)
     assert ("srflx", PUBLIC.host, 40_001) in bench.found()
@@ -88,6 +89,18 @@ def test_one_mapping_seen_twice_is_one_candidate() -> None:
     bench.ask(ONE, TWO)
     assert bench.found() == [HOST, REFLEXIVE]
     assert len(bench.gatherer.mappings) == 2
+
+
+def test_a_forwarded_port_is_a_candidate_where_the_nat_maps_per_destination() -> None:
+    bench = Bench()
+    bench.mapped = {ONE: PUBLIC, TWO: Endpoint(PUBLIC.host, 40_001)}
+    bench.ask(ONE, TWO)
+    reflexive = [found for found in bench.found() if found[0] == "srflx"]
+    assert reflexive[-1] == ("srflx", PUBLIC.host, BASE.port)
+    assert sorted(port for _, _, port in reflexive) == sorted([BASE.port, 40_000, 40_001])
+    bench.mapped[TWO] = Endpoint("198.51.100.9", 40_001)  # An address pool, and no port moved.
+    bench.run(REFRESH_S)
+    assert BASE.port not in [port for kind, _, port in bench.found() if kind == "srflx"]
 
 
 def test_without_a_nat_there_is_no_reflexive_candidate() -> None:

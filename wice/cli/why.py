@@ -35,7 +35,7 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     pairs = sorted(answer["pairs"], key=_rank)
     if pairs:
         yield ""
-        yield from _table([HEADING, *map(_row, pairs[:ROWS_MAX])])
+        yield from _table(pairs[:ROWS_MAX])
     if len(pairs) > ROWS_MAX:
         yield f"  and {len(pairs) - ROWS_MAX} more pairs: --json shows them"
 
@@ -71,16 +71,18 @@ def _last_answer(pair: dict[str, Any]) -> str:
     attempts = pair["attempts"]
     if attempts and attempts[-1]["outcome"] != "answered":
         said.append(f"{attempts[-1]['outcome']}")
-    if pair["remark"]:
-        said.append(f"{pair['remark']}")
     return "; ".join(said)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _table(pairs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A row for each pair, and what is remarked of it below."""
+    rows = [HEADING, *map(_row, pairs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADING))]
-    for row in rows:
+    for row, remark in zip(rows, ["", *(pair["remark"] for pair in pairs)], strict=True):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield f"  {'  '.join(cells)}".rstrip()
+        if remark:
+            yield f"    {remark}"
 
 
 def _ago(age_s: float) -> str:

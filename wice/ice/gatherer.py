@@ -175,7 +175,11 @@ class Gatherer:
         return tuple(q.mapping for q in self._queries.values() if q.mapping is not None)
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """Host candidates, then server-reflexive ones; each address once."""
+        """Host candidates, then server-reflexive ones; each address once.
+
+        Where the NAT maps per destination, no server sees a port that a person forwards to us:
+        our own port, at the address that servers see, is a candidate then, too.
+        """
         preferences = {
             address: LOCAL_PREFERENCE_MAX - index for index, address in enumerate(self._addresses)
         }
@@ -189,6 +193,13 @@ class Gatherer:
                 seen.add((mapped, base))
                 preference = preferences[base.host]
                 found.append(server_reflexive_candidate(mapped, base, server, preference))
+        for base, server, mapped in self.mappings:
+            forwarded = Endpoint(mapped.host, base.port)
+            sibling_ports = {m.port for m, b in seen if b == base and m.host == mapped.host}
+            if len(sibling_ports) > 1 and (forwarded, base) not in seen:
+                seen.add((forwarded, base))
+                preference = preferences[base.host]
+                found.append(server_reflexive_candidate(forwarded, base, server, preference))
         return tuple(found)
 
     def _ask(self, query: _Query, now: float) -> None:

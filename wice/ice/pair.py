@@ -108,6 +108,8 @@ class Pair:
 
     def __post_init__(self) -> None:
         self.path = Path(self.candidate.endpoint, self.base.address)
+        if self.base.relayed is not None:
+            self.local_type = "relay"
 
     @property
     def foundation(self) -> tuple[str, str]:
