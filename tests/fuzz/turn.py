@@ -87,8 +87,8 @@ class ServerUnderFire:
 
     def check(self) -> None:
         server = self.network.server
-        assert len(server._allocations) <= 1 and len(server._relays) <= 2
-        for allocation in server._allocations.values():
+        assert len(server._table.by_path) <= 1 and len(server._table.relays) <= 2
+        for allocation in server._table.by_path.values():
             assert len(allocation._permissions) <= PERMISSIONS_MAX
             assert len(allocation._channels) <= CHANNELS_MAX
         member = self.network.client(Endpoint(CLIENT.host, 9))

@@ -19,13 +19,13 @@ from wice.turn.events import (
 )
 from wice.turn.messages import ErrorCode, Family, PeerData, is_channel_data
 from wice.turn.peer_policy import PeerPolicy
-from wice.turn.server import (
+from wice.turn.server import TurnServer
+from wice.turn.server_events import (
     AllocationStatus,
     CloseRelay,
     OpenRelay,
     ServerEvent,
     ServerTransmit,
-    TurnServer,
 )
 from wice.turn.timing import RFC_8489_TIMING, Timing
 

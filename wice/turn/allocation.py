@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from wice.datagram import Endpoint
 from wice.stun import Authenticated, Message
 from wice.turn.budgets import Usage
-from wice.turn.messages import CHANNEL_LIFETIME_S, PERMISSION_LIFETIME_S, Family
+from wice.turn.messages import CHANNEL_LIFETIME_S, PERMISSION_LIFETIME_S, Family, family_of
 
 PERMISSIONS_MAX: Final = 512
 """Peer addresses that one allocation may have permissions for."""
@@ -36,6 +36,7 @@ class Relay:
 class Channel:
     number: int
     peer: Endpoint
+    relay: Relay
     expires_at_s: float
 
 
@@ -44,17 +45,24 @@ class Allocation:
     as not there, and goes when its room is needed.
     """
 
-    def __init__(self, path: ClientPath, usage: Usage, transaction_id: bytes) -> None:
+    def __init__(
+        self,
+        path: ClientPath,
+        usage: Usage,
+        request: Message,
+        user: Authenticated,
+        lifetime_s: int,
+    ) -> None:
         self.path = path
         self.usage = usage
-        self.transaction_id = transaction_id
+        self.transaction_id = request.transaction_id
         self.relays: dict[Family, Relay] = {}
         self.failed: dict[Family, int] = {}
         """Error codes of families that were asked for and are not to be had."""
-        self.lifetime_s = 0
+        self.lifetime_s = lifetime_s
         self.expires_at_s = 0.0
-        self.request: Message | None = None
-        self.user: Authenticated | None = None
+        self.request: Message | None = request
+        self.user: Authenticated | None = user
         """What it takes to answer the request when the relay sockets are there."""
         self.response = b""
         """The answer to ``transaction_id``, empty while sockets are being opened."""
@@ -99,7 +107,9 @@ class Allocation:
         return by_number is by_peer
 
     def bind(self, number: int, peer: Endpoint, now: float) -> bool:
-        """Bind or refresh a channel; give whether there is room."""
+        """Bind or refresh a channel through the relay of the peer's family; give whether there is
+        room.
+        """
         for stale in (self._channels.get(number), self._channels_by_peer.get(peer)):
             if stale is not None:
                 self._unbind(stale)
@@ -109,7 +119,8 @@ class Allocation:
                     self._unbind(channel)
         if len(self._channels) >= CHANNELS_MAX:
             return False
-        channel = Channel(number, peer, now + CHANNEL_LIFETIME_S)
+        relay = self.relays[family_of(peer.host)]
+        channel = Channel(number, peer, relay, now + CHANNEL_LIFETIME_S)
         self._channels[number] = self._channels_by_peer[peer] = channel
         return True
 

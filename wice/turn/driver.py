@@ -12,7 +12,8 @@ from trio import socket
 from wice.datagram import DATAGRAM_SIZE_MAX_BYTES, Endpoint
 from wice.errors import DeviceError, DevicePermissionDeniedError, DeviceRejectedError
 from wice.turn.messages import Family
-from wice.turn.server import CloseRelay, OpenRelay, ServerTransmit, TurnServer
+from wice.turn.server import TurnServer
+from wice.turn.server_events import CloseRelay, OpenRelay, ServerTransmit
 
 PORT: Final = 3478
 """TURN's port over UDP (RFC 8656 section 22)."""

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
+from wice.stun import Attribute
 
 DATA_SIZE_MAX_BYTES: Final = 65_000
 """Data of one relayed datagram: with any header of ours it still fits into one over UDP."""
@@ -22,13 +23,34 @@ CHANNEL_LIFETIME_S: Final = 600
 CHANNEL_REST_S: Final = 300
 """How long a number or a peer may not be bound otherwise after its binding ended (section 12)."""
 
+UNDERSTOOD: Final = frozenset(
+    {
+        Attribute.USERNAME,
+        Attribute.MESSAGE_INTEGRITY,
+        Attribute.MESSAGE_INTEGRITY_SHA256,
+        Attribute.REALM,
+        Attribute.NONCE,
+        Attribute.USERHASH,
+        Attribute.PASSWORD_ALGORITHM,
+        Attribute.CHANNEL_NUMBER,
+        Attribute.LIFETIME,
+        Attribute.XOR_PEER_ADDRESS,
+        Attribute.DATA,
+        Attribute.REQUESTED_ADDRESS_FAMILY,
+        Attribute.EVEN_PORT,
+        Attribute.REQUESTED_TRANSPORT,
+        Attribute.RESERVATION_TOKEN,
+    }
+)
+"""Attributes that a server knows of those that it must know (RFC 8489 section 14)."""
+
 UDP: Final = b"\x11\x00\x00\x00"
 """The value of REQUESTED-TRANSPORT for UDP."""
 
 _CHANNEL_DATA: Final = Struct("!HH")
 CHANNEL_HEADER_SIZE_BYTES: Final = _CHANNEL_DATA.size
 pack_channel_header: Final = _CHANNEL_DATA.pack
-_unpack_channel_header: Final = _CHANNEL_DATA.unpack_from
+unpack_channel_header: Final = _CHANNEL_DATA.unpack_from
 
 
 class ErrorCode(IntEnum):
@@ -99,7 +121,7 @@ def parse_channel_data(data: bytes) -> tuple[int, bytes]:
     """
     if not is_channel_data(data):
         raise RemoteProtocolError("a TURN message that is neither STUN nor ChannelData")
-    channel, size = _unpack_channel_header(data)
+    channel, size = unpack_channel_header(data)
     end = CHANNEL_HEADER_SIZE_BYTES + size
     if end > len(data):
         raise RemoteProtocolError("ChannelData beyond the end of its datagram")
