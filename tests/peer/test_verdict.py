@@ -19,6 +19,7 @@ SYMMETRIC = MappingBehaviour.ADDRESS_AND_PORT_DEPENDENT
 RELAY = Endpoint("203.0.113.10", 49_152)
 OUR_BASE = "192.168.1.2"
 DIRECT_PATH = Path(Endpoint("198.51.100.11", 51_820), OUR_BASE)
+SLOWER_PATH = Path(Endpoint("192.0.2.9", 7), OUR_BASE)
 RELAYED_PATH = Path(RELAY, OUR_BASE)
 
 
@@ -297,14 +298,15 @@ CASES: list[tuple[str, Facts, Finding, str]] = [
             DIRECT,
             pairs=(
                 *DIRECT.pairs,
-                pair(RELAYED_PATH, "succeeded", remark="its round trip is 4.0 ms longer"),
-                pair(Path(Endpoint("192.0.2.9", 7), OUR_BASE)),
+                pair(SLOWER_PATH, "succeeded", remark="its round trip is 4.0 ms longer"),
+                pair(Path(Endpoint("192.0.2.9", 8), OUR_BASE)),
+                pair(RELAYED_PATH, "succeeded", remark="relayed, and the selected pair is direct"),
             ),
         ),
         Finding.DIRECT,
         "direct: 192.168.1.2 (host) → 198.51.100.11:51820 (srflx), round trip 12.3 ms, for 29 s; "
-        "192.168.1.2 (host) → 203.0.113.10:49152 (relay) answers too, but its round trip is "
-        "4.0 ms longer",
+        "192.168.1.2 (host) → 192.0.2.9:7 (srflx) answers too, but its round trip is 4.0 ms "
+        "longer; 1 relayed pair in reserve",
     ),
     (
         "direct, relayed before",

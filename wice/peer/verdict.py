@@ -19,8 +19,8 @@ HANDSHAKE_PATIENCE_S: Final = 10.0
 SESSION_AGE_MAX_S: Final = 190.0
 """WireGuard's REJECT_AFTER_TIME and a little: keepalives keep a living session younger."""
 
-RIVALS_MAX: Final = 3
-"""Pairs that answer, too, and are named beside the selected one."""
+RIVALS_MAX: Final = 2
+"""Direct pairs that answer, too, and are named beside the selected one."""
 
 
 class Finding(StrEnum):
@@ -223,13 +223,23 @@ def _direct(facts: Facts) -> Verdict:
     relayed_until_s = _relayed_until(facts)
     if relayed_until_s is not None:
         why += f"; relayed until {duration(facts.now - relayed_until_s)} ago"
-    rivals = [p for p in facts.pairs if p is not selected and p.state == "succeeded"]
+    return Verdict(Finding.DIRECT, why + _rivals(facts, selected) + _doubt(facts))
+
+
+def _rivals(facts: Facts, selected: PairReport | None) -> str:
+    """Who answers, too: the direct ones and why they are not it; relayed ones need no reason."""
+    answering = [p for p in facts.pairs if p is not selected and p.state == "succeeded"]
+    rivals = [pair for pair in answering if not pair.is_relayed]
+    said = ""
     for pair in rivals[:RIVALS_MAX]:
-        why += f"; {describe_pair(pair)} answers too"
-        why += f", but {pair.remark}" if pair.remark else ""
+        said += f"; {describe_pair(pair)} answers too"
+        said += f", but {pair.remark}" if pair.remark else ""
     if len(rivals) > RIVALS_MAX:
-        why += f"; {len(rivals) - RIVALS_MAX} more answer"
-    return Verdict(Finding.DIRECT, why + _doubt(facts))
+        said += f"; {len(rivals) - RIVALS_MAX} more answer"
+    relayed = len(answering) - len(rivals)
+    if relayed:
+        said += f"; {relayed} relayed pair{'s' * (relayed > 1)} in reserve"
+    return said
 
 
 def _doubt(facts: Facts) -> str:
