@@ -521,7 +521,7 @@ def test_a_nat_that_gives_us_another_address_means_a_new_allocation() -> None:
 def test_a_change_of_network_that_moves_us_means_a_new_allocation_at_once() -> None:
     network = Network()
     client = network.client()
-    network.run(10.0)
+    network.run(1.0)
     moved = move(network)
     client.network_changed(network.now)
     # Refused for the nonce, for the allocation, for the next nonce; then there is another one.

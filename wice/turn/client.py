@@ -162,7 +162,7 @@ class TurnClient:
         self._retry_s = self._timing.retry_s
         self._servers_tried: list[Endpoint] = []
         self._mismatches = 0
-        self._allocated_at_s = now
+        self._settled_at_s = now
         self._expires_at_s = now
         self._refresh_at_s = now
         self._is_refreshing = False
@@ -285,6 +285,7 @@ class TurnClient:
     def network_changed(self, now: float) -> None:
         """See to it that the allocation is ours from where we are now, or allocate, at once."""
         if self.state is State.ALLOCATED:
+            self._settled_at_s = now
             self._refresh(now)
             self._schedule()
         else:
@@ -507,7 +508,7 @@ class TurnClient:
         mapped = answer.values[Attribute.XOR_MAPPED_ADDRESS]
         self.mapped = unpack_xor_address(mapped, answer.transaction_id)
         self.state = State.ALLOCATED
-        self._allocated_at_s = answer.now
+        self._settled_at_s = answer.now + self._timing.retry_s
         self._is_refreshing = False
         self._live(request, answer)
         self._peers.restart(answer.now)
@@ -546,7 +547,7 @@ class TurnClient:
     def _lose_and_retry(self, reason: str, now: float) -> None:
         """Allocate again at once, unless the server loses what it has only just given."""
         self._lose(reason)
-        if now - self._allocated_at_s >= self._timing.retry_s:
+        if now >= self._settled_at_s:
             self._retry_s = self._timing.retry_s
             self._begin(now)
         else:
