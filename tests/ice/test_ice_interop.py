@@ -1,16 +1,11 @@
 """Our driver and agent against ``aioice.Connection`` over loopback sockets."""
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path as FilePath
-from typing import Any
 
 import pytest
 import trio
 
-from wice.datagram import Datagram, Endpoint, Path
+from tests.ice.interop import AIOICE, OtherAgent, Selected, SocketPort
 from wice.errors import RemoteProtocolError
 from wice.events import EventStream
 from wice.ice import (
@@ -22,72 +17,10 @@ from wice.ice import (
     format_candidate,
     parse_candidate,
 )
-from wice.stun import is_stun
 
-PEER = FilePath(__file__).with_name("aioice_peer.py")
 TIMEOUT_S = 20
-
-
-class SocketPort:
-    """A DatagramPort on one loopback address; what is not STUN goes to ``data``."""
-
-    def __init__(self, socket: trio.socket.SocketType) -> None:
-        self._socket = socket
-        self._address, self.port = socket.getsockname()[:2]
-        self.data: list[bytes] = []
-        self.data_came = trio.Event()
-
-    def send(self, data: bytes, path: Path) -> None:
-        assert path.source in (None, self._address)
-        # trio's sendto is async; a UDP socket's never waits here.
-        os_socket = self._socket._sock  # type: ignore[attr-defined]
-        os_socket.sendto(data, path.remote)
-
-    async def receive(self) -> Datagram:
-        while True:
-            data, source = await self._socket.recvfrom(2_000)
-            if is_stun(data):
-                return Datagram(data, Endpoint(*source[:2]), self._address)
-            self.data.append(data)
-            self.data_came.set()
-
-
-class AioicePeer:
-    def __init__(self, process: trio.Process) -> None:
-        self._process = process
-        self._read = b""
-
-    @classmethod
-    async def start(cls, address: str, role: str) -> "AioicePeer":
-        process = await trio.lowlevel.open_process(
-            [sys.executable, str(PEER), address, role],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        return cls(process)
-
-    async def tell(self, description: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        await self._process.stdin.send_all(json.dumps(description).encode() + b"\n")
-
-    async def hear(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        while b"\n" not in self._read:
-            more = await self._process.stdout.receive_some()
-            assert more, "the peer ended"
-            self._read += more
-        line, _, self._read = self._read.partition(b"\n")
-        heard: dict[str, Any] = json.loads(line)
-        return heard
-
-    async def aclose(self) -> None:
-        assert self._process.stdin is not None
-        await self._process.stdin.aclose()
-        with trio.move_on_after(5):
-            await self._process.wait()
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+LATE_S = 0.1
+HELLO = "hello from aioice"
 
 
 ADDRESSES = pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
@@ -128,38 +61,44 @@ async def _connect(
                 selected.set()
 
         driver.register(agent, listen)
-        peer = await AioicePeer.start(address, theirs)
+        peer = await OtherAgent.start([*AIOICE, theirs, "--address", address])
         try:
-            described = await peer.hear()
-            candidates = [format_candidate(c) for c in driver.candidates]
-            dead = [f"9 1 udp 9 {address} 9 typ host"] if told_late else []
-            await peer.tell(
-                {
-                    "ufrag": agent.local.ufrag,
-                    "password": agent.local.password,
-                    "candidates": dead or candidates,
-                    "late_candidates": candidates if told_late else [],
-                    "lite": lite,
-                }
-            )
-            now = trio.current_time()
-            agent.set_remote(Credentials(described["ufrag"], described["password"]), now)
+            ufrag, password = (await peer.hear("credentials")).split(" ")
+            candidate = await peer.hear("candidate")
+            await peer.hear("end-of-candidates")
+            if lite:
+                await peer.tell("lite")
+            await peer.tell("credentials", agent.local.ufrag, agent.local.password)
+            if told_late:
+                await peer.tell("candidate", f"9 1 udp 9 {address} 9 typ host")
+                await peer.tell("connect")
+                await trio.sleep(LATE_S)
+            for told in driver.candidates:
+                await peer.tell("candidate", format_candidate(told))
+            if not told_late:
+                await peer.tell("connect")
+            await peer.tell("end-of-candidates")
+            agent.set_remote(Credentials(ufrag, password), trio.current_time())
             if heard_late:
                 driver.wake(agent)
                 await selected.wait()
                 assert agent.selected is not None and agent.selected.remote_type == "prflx"
-            for text in described["candidates"]:
-                agent.add_remote_candidate(parse_candidate(text), trio.current_time())
+            agent.add_remote_candidate(parse_candidate(candidate), trio.current_time())
             agent.end_of_candidates(trio.current_time())
             driver.wake(agent)
-            connected = await peer.hear()
+            theirs_selected = Selected.read(await peer.hear("selected"))
             await selected.wait()
+            assert agent.selected is not None
+            await peer.tell("send", HELLO)
             await port.data_came.wait()
+            port.send(b"hello from wice", agent.selected.path)
+            assert await peer.hear("received") == "hello from wice"
         finally:
             await peer.aclose()
-        assert port.data == [b"hello from aioice"]
-        assert connected["controlling"] != agent.controlling
-        assert agent.selected is not None
+        assert port.data == [(HELLO.encode(), agent.selected.path.remote)]
+        assert (theirs_selected.role == "controlling") is not agent.controlling
+        assert theirs_selected.local == agent.selected.path.remote
+        assert theirs_selected.remote == (address, port.port)
         assert agent.selected.path.source == address
         assert agent.selected.remote_type == "host"
         nursery.cancel_scope.cancel()
