@@ -151,6 +151,23 @@ async def test_three_relays_are_used_and_the_nearest_come_first(autojump_clock: 
         assert nodes.servers() == ["198.51.100.2", "198.51.100.3", "198.51.100.0"]
 
 
+async def test_one_slow_answer_does_not_move_a_relay_back(autojump_clock: Any) -> None:
+    async with asking() as nodes:
+        for node, delay_s in zip(NODES[:2], (0.01, 0.02), strict=True):
+            nodes.answers[node] = lambda: encode(a_loan())
+            nodes.delays_s[node] = delay_s
+        nodes.set_connected(*NODES[:2])
+        await trio.sleep(1)
+        nodes.delays_s[NODES[0]] = 0.5
+        await trio.sleep(LIFETIME_S)
+        assert nodes.servers() == ["198.51.100.0", "198.51.100.1"]
+        nodes.set_connected(NODES[1])
+        await trio.sleep(1)
+        nodes.set_connected(*NODES[:2])
+        await trio.sleep(1)
+        assert nodes.servers() == ["198.51.100.1", "198.51.100.0"], "it is measured anew"
+
+
 async def test_a_grant_ends_when_it_expires_and_whoever_waits_is_told(autojump_clock: Any) -> None:
     async with asking() as nodes:
         nodes.answers[NODES[0]] = lambda: encode(a_loan())
