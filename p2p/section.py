@@ -239,6 +239,11 @@ def validate(section: Mapping[str, Any], *, is_bootstrap: bool = False) -> None:
     parsed.read_secret()
 
 
+def stun_servers(section: Mapping[str, Any]) -> tuple[Endpoint, ...]:
+    """The STUN servers of the bootstrap nodes that a section names; raise ConfigError."""
+    return Section.parse(section).stun_servers()
+
+
 def _community(section: Mapping[str, Any]) -> str:
     community = section.get("community")
     if community is None:

@@ -246,9 +246,14 @@ class _Reader:
 
     def _stun(self, text: str, index: int) -> StunURI:
         try:
-            return parse_stun_uri(text)
+            uri = parse_stun_uri(text)
         except ValueError as error:
             raise self._error(f"ice.stun[{index}]", str(error)) from None
+        if uri.is_secure:
+            raise self._error(
+                f"ice.stun[{index}]", f"{text!r}: STUN over TLS is not supported", "use stun:"
+            )
+        return uri
 
     def _interface(self, name: str, table: Any) -> InterfaceConfig:
         place = f"interfaces.{name}"

@@ -50,6 +50,10 @@ class SignalingClosedError(SignalingError):
     """The backend was closed."""
 
 
+class NameNotResolvedError(WiceError):
+    """The name of a server leads to no address, or cannot be looked up now."""
+
+
 class IceError(WiceError):
     """The ICE agent cannot do what was asked of it."""
 

@@ -1,6 +1,6 @@
 """The WireGuard interfaces of one daemon: their devices, and what makes them find paths."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -9,7 +9,7 @@ import trio
 from wice.config import Config, InterfaceConfig
 from wice.daemon.network import HostAddresses, follow_clock, follow_network
 from wice.daemon.timestamp_floor import TimestampFloor
-from wice.datagram import Endpoint
+from wice.errors import NameNotResolvedError
 from wice.events import EventStream
 from wice.ice import Candidate, IceDriver
 from wice.ice.candidate import LOCAL_PREFERENCE_MAX, relayed_candidate
@@ -19,6 +19,8 @@ from wice.platform import IPNetwork, LinkConfig, Platform
 from wice.signaling.backend import Backend
 from wice.signaling.transport import RelayGrant, Transport
 from wice.stun import LongTermCredentials, StunURI
+from wice.stun.dns_lookup import DnsLookup
+from wice.stun.resolve import resolve_stun
 from wice.turn.relays import Relays, RelayServer
 from wice.wireguard.device import DeviceConfig
 from wice.wireguard.embedded import EmbeddedDevice, open_embedded
@@ -107,7 +109,13 @@ class Interfaces:
         for change in ConfigSource().changes_to(interface.peers):
             supervisor.apply(change)
         self.supervisors.append(supervisor)
-        nursery.start_soon(_resolve_stun_servers, self._config.stun, transport, ice)
+        nursery.start_soon(
+            _resolve_stun_servers,
+            self._config.stun,
+            transport,
+            ice,
+            self._platform.random_bytes,
+        )
         floor = TimestampFloor(self._config.state_dir, interface.name)
         nursery.start_soon(floor.keep, device)
 
@@ -167,24 +175,26 @@ def link_config(interface: InterfaceConfig) -> LinkConfig:
 
 
 async def _resolve_stun_servers(
-    uris: Sequence[StunURI], transport: Transport, ice: IceDriver
+    uris: Sequence[StunURI],
+    transport: Transport,
+    ice: IceDriver,
+    random_bytes: Callable[[int], bytes],
 ) -> None:
     """Add the configured servers as their names resolve; a dead name delays no other."""
 
     servers = set(transport.stun_servers())
+    lookup = DnsLookup()
 
     async def resolve(uri: StunURI) -> None:
         wait_s = RESOLVE_RETRY_MIN_S
         while True:
             try:
-                found = await trio.socket.getaddrinfo(
-                    uri.host, uri.port, type=trio.socket.SOCK_DGRAM
-                )
-            except OSError:
+                found = await resolve_stun(uri, lookup, random_bytes)
+            except NameNotResolvedError:
                 await trio.sleep(wait_s)
                 wait_s = min(2 * wait_s, RESOLVE_RETRY_MAX_S)
                 continue
-            servers.update(Endpoint(str(address[0]), int(address[1])) for *_, address in found)
+            servers.update(server.endpoint for server in found)
             ice.set_stun_servers(sorted(servers))
             return
 

@@ -39,7 +39,7 @@ from wice.stun.server_authentication import (
     ServerAuthentication,
     StaticAccounts,
 )
-from wice.stun.uri import StunURI, parse_stun_uri
+from wice.stun.uri import StunURI, TurnURI, parse_stun_uri, parse_turn_uri
 
 __all__ = [
     "MAGIC_COOKIE",
@@ -69,6 +69,7 @@ __all__ = [
     "StaticAccounts",
     "StunURI",
     "TokenBucket",
+    "TurnURI",
     "compare_mappings",
     "encode",
     "is_stun",
@@ -79,6 +80,7 @@ __all__ = [
     "pack_xor_address",
     "parse",
     "parse_stun_uri",
+    "parse_turn_uri",
     "unpack_address",
     "unpack_error_code",
     "unpack_unknown_attributes",
