@@ -15,6 +15,7 @@ GROUPS = {
     "simulation": ("bench_simulation", "rows"),
     "mesh": ("bench_mesh", "rows"),
     "idle": ("bench_mesh", "idle_rows"),
+    "relay": ("bench_relay", "rows"),
     "relay-throughput": ("bench_relay_throughput", "rows"),
 }
 """Module and function of each; imported when asked for, so that none weighs on another."""

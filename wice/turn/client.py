@@ -311,7 +311,7 @@ class TurnClient:
         if source != self.server:
             raise RemoteProtocolError("a datagram for a TURN client that is not of its server")
         if not is_stun(data):
-            self._receive_channel_data(data, now)
+            self._data.append(self.decapsulate(data, now))
             return
         message = parse(data)
         if message.message_class is Class.INDICATION:
@@ -321,6 +321,17 @@ class TurnClient:
             raise RemoteProtocolError("a request for a TURN client")
         self._receive_response(message, now)
         self._work(now)
+
+    def decapsulate(self, data: bytes, now: float) -> PeerData:
+        """What ``receive`` would give to ``poll_data`` for ChannelData of the server, at once.
+
+        Raise RemoteProtocolError.
+        """
+        number, payload = parse_channel_data(data)
+        channel = self._peers.channel(number, now)
+        if self.state is not State.ALLOCATED or channel is None:
+            raise RemoteProtocolError("ChannelData on no channel of ours")
+        return PeerData(payload, channel.peer)
 
     def handle_timeout(self, now: float) -> None:
         again, failed = self._requests.time_out(now)
@@ -348,13 +359,6 @@ class TurnClient:
         return self._data.popleft() if self._data else None
 
     # Data of peers
-
-    def _receive_channel_data(self, data: bytes, now: float) -> None:
-        number, payload = parse_channel_data(data)
-        channel = self._peers.channel(number, now)
-        if self.state is not State.ALLOCATED or channel is None:
-            raise RemoteProtocolError("ChannelData on no channel of ours")
-        self._data.append(PeerData(payload, channel.peer))
 
     def _receive_indication(self, message: Message, now: float) -> None:
         if message.method is not Method.DATA or message.unknown_required(_UNDERSTOOD):

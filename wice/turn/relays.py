@@ -21,7 +21,7 @@ from wice.turn.events import (
     PermissionGranted,
     PermissionRefused,
 )
-from wice.turn.messages import DATA_SIZE_MAX_BYTES, Family, family_of, is_channel_data
+from wice.turn.messages import DATA_SIZE_MAX_BYTES, Family, PeerData, family_of, is_channel_data
 from wice.turn.timing import Timing
 
 SERVERS_MAX: Final = 4
@@ -59,10 +59,13 @@ class Allocation:
 
 @dataclass(slots=True, eq=False)
 class _Link:
-    """One server. way: the path to it. reason: why there is no allocation. held: by address."""
+    """One server. way: the path to it. bases: of its allocation. reason: why there is none.
+    held: by address.
+    """
 
     client: TurnClient
     way: Path
+    bases: dict[Family, str] = field(default_factory=dict)
     reason: str = ""
     held: dict[str, deque[tuple[bytes, Endpoint]]] = field(default_factory=dict)
     held_count: int = 0
@@ -199,22 +202,30 @@ class Relays:
         link = self._by_server.get(source)
         if link is None:
             return False
-        if not is_channel_data(data) and (not is_stun(data) or data[:2] in _BINDING):
-            return False
+        now = trio.current_time()
         try:
-            link.client.receive(data, source, trio.current_time())
+            if is_channel_data(data):
+                self._hand_up(link, link.client.decapsulate(data, now))
+                return True
+            if not is_stun(data) or data[:2] in _BINDING:
+                return False
+            link.client.receive(data, source, now)
         except RemoteProtocolError as error:
             self._drop(str(error))
         self._drain(link)
         return True
+
+    def _hand_up(self, link: _Link, came: PeerData) -> None:
+        base = link.bases.get(family_of(came.peer.host))
+        if base is not None:
+            self._port.hand_up(came.data, came.peer, base)
 
     def _carry_when_permitted(self, link: _Link, data: bytes, path: Path, now: float) -> None:
         client, remote = link.client, path.remote
         if len(data) > DATA_SIZE_MAX_BYTES:
             self._drop("data that is too long for a relay")
             return
-        relayed = client.relayed.get(family_of(remote.host))
-        if "%" in remote.host or relayed is None or str(relayed) != path.source:
+        if "%" in remote.host or link.bases.get(family_of(remote.host)) != path.source:
             self._drop("data for an address that the allocation cannot reach")
             return
         has_room = not is_stun(data) and client.bind_channel(remote, now)
@@ -288,9 +299,7 @@ class Relays:
                 break
             self._handle(link, event)
         while (came := client.poll_data()) is not None:
-            relayed = client.relayed.get(family_of(came.peer.host))
-            if relayed is not None:
-                self._port.hand_up(came.data, came.peer, str(relayed))
+            self._hand_up(link, came)
         deadline = client.deadline()
         if deadline is not None and deadline < self._wake_at_s:
             self._moved.set()
@@ -323,6 +332,7 @@ class Relays:
             client = link.client
             # Of two that were sent to one server the second hears nothing there, and gives up.
             self._by_server.setdefault(client.server, link)
+            link.bases = {family: str(relayed) for family, relayed in client.relayed.items()}
             if client.state is State.ALLOCATED and client.mapped is not None:
                 for _, relayed in sorted(client.relayed.items()):
                     self._by_base[str(relayed)] = link
