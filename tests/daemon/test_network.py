@@ -1,0 +1,100 @@
+"""How a daemon learns that its host's network is another one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import trio
+import trio.testing
+
+from wice.daemon.interfaces import Interfaces
+from wice.daemon.network import (
+    CLOCK_JUMP_MIN_S,
+    CLOCK_LOOK_S,
+    LOOK_AGAIN_S,
+    follow_clock,
+    follow_network,
+)
+from wice.errors import DeviceRejectedError
+from wice.platform import Platform
+
+
+class WallClock:
+    """ahead_s: how far it is ahead of the clock of timers, which stands still during a suspend."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    @property
+    def platform(self) -> Platform:
+        return cast(Platform, SimpleNamespace(wall_time=self._now))
+
+    def _now(self) -> float:
+        return trio.current_time() + self.ahead_s
+
+
+async def test_a_suspend_is_seen_once_and_soon(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    clock, jumps = WallClock(), list[float]()
+    began_s = trio.current_time()
+    nursery.start_soon(
+        follow_clock, clock.platform, lambda: jumps.append(trio.current_time() - began_s)
+    )
+    await trio.sleep(10.5)
+    clock.ahead_s += 3_600.0
+    await trio.sleep(10)
+    assert len(jumps) == 1
+    assert 10.5 < jumps[0] <= 10.5 + CLOCK_LOOK_S
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_who_sets_the_clock_back_or_a_little_forward_disturbs_nothing(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    clock, jumps = WallClock(), list[float]()
+    nursery.start_soon(follow_clock, clock.platform, lambda: jumps.append(clock.ahead_s))
+    for change_s in (-3_600.0, CLOCK_JUMP_MIN_S / 2, -1.0):
+        await trio.sleep(10)
+        clock.ahead_s += change_s
+    await trio.sleep(10)
+    assert jumps == []
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_a_change_is_told_when_the_addresses_could_be_read(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    change, changes = trio.open_memory_channel[None](1)
+    happened: list[str] = []
+
+    @asynccontextmanager
+    async def watch_network() -> AsyncIterator[trio.MemoryReceiveChannel[None]]:
+        yield changes
+
+    def look() -> None:
+        happened.append("looked")
+        if happened.count("looked") == 1:
+            raise DeviceRejectedError("an interface was there no more")
+
+    platform = cast(Platform, SimpleNamespace(watch_network=watch_network))
+    nursery.start_soon(follow_network, platform, look, lambda: happened.append("changed"))
+    await change.send(None)
+    await trio.sleep(LOOK_AGAIN_S / 2)
+    assert happened == ["looked"]
+    await trio.sleep(LOOK_AGAIN_S)
+    assert happened == ["looked", "looked", "changed"]
+    assert autojump_clock.autojump_threshold == 0
+
+
+def test_after_a_sleep_everything_that_others_knew_of_us_is_asked_for_again() -> None:
+    asked: list[str] = []
+    ice = SimpleNamespace(
+        refresh=lambda: asked.append("addresses"), query_mappings=lambda: asked.append("mappings")
+    )
+    relays = SimpleNamespace(network_changed=lambda: asked.append("allocations"))
+    host: Any = object.__new__(Interfaces)
+    host._drivers, host.relays = [ice], [relays]
+    host._host_slept()
+    assert sorted(asked) == ["addresses", "allocations", "mappings"]
