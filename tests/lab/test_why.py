@@ -14,11 +14,15 @@ from sims.lab.nat import NAT_KINDS
 from sims.lab.process import start_process
 from sims.lab.topology import Site, Topology
 from wice.daemon.control import request_async
+from wice.keys import PresharedKey
 
 pytestmark = pytest.mark.root
 
 TIMEOUT_S = 60.0
 POLL_S = 0.1
+SETTLED_S = 10.0
+"""Two healthy homes are connected long before."""
+
 BOTH_SYMMETRIC = "both NATs map per destination"
 
 FORWARDING = """
@@ -35,8 +39,12 @@ Answer = dict[str, Any]
 
 
 @asynccontextmanager
-async def homes_behind(short_labs: Path, *kinds: str, relay: bool) -> AsyncIterator[Mesh]:
-    """alice and bob behind these NATs; ``relay``: the bootstrap node is one, too."""
+async def homes_behind(
+    short_labs: Path, *kinds: str, relay: bool, spoil_bob: str = ""
+) -> AsyncIterator[Mesh]:
+    """alice and bob behind these NATs; ``relay``: the bootstrap node is one, too. spoil_bob: a
+    mistake in bob's configuration.
+    """
     sites = [
         Site(name, NAT_KINDS[kind]) for name, kind in zip(("alice", "bob"), kinds, strict=True)
     ]
@@ -48,6 +56,8 @@ async def homes_behind(short_labs: Path, *kinds: str, relay: bool) -> AsyncItera
             mesh.daemons[node.name] = start_process(nursery, lab, node.name, argv, node.log)
             with trio.fail_after(TIMEOUT_S):
                 await mesh.wait_listening()
+                if spoil_bob:
+                    spoil(mesh.homes["bob"].config, spoil_bob)
                 mesh.start("alice")
                 mesh.start("bob")
                 yield mesh
@@ -100,3 +110,40 @@ async def test_opening_the_port_that_is_named_makes_a_relayed_path_direct(short_
         outside = mesh.lab.nodes["bob"].public_address
         assert f"→ {outside}:51820 (srflx)" in said["sentence"]
         assert "; relayed until " in said["sentence"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("mistake", "finding"),
+    [
+        ("preshared key", "no handshake"),
+        ("peers", "not described"),
+        ("community", "not found"),
+    ],
+)
+async def test_a_mistake_in_the_peers_configuration_is_told(
+    short_labs: Path, mistake: str, finding: str
+) -> None:
+    kinds = ("port-restricted", "port-restricted")
+    async with homes_behind(short_labs, *kinds, relay=False, spoil_bob=mistake) as mesh:
+        said = await why(mesh, "alice", "bob", lambda a: a["finding"] == finding)
+        # Before bob is there, and the overlay joined, it is not found either.
+        await trio.sleep(SETTLED_S)
+        assert (await why(mesh, "alice", "bob", lambda _: True))["finding"] == finding
+        assert said["hints"]
+
+
+def spoil(config: Path, mistake: str) -> None:
+    text = config.read_text()
+    match mistake:
+        case "preshared key":
+            key_file = config.with_name("psk")
+            key_file.touch(0o600)
+            key_file.write_text(PresharedKey(bytes(range(32))).reveal_base64())
+            text = text.replace("public_key", 'preshared_key_file = "psk"\npublic_key', 1)
+        case "peers":
+            text = text.partition("[[interfaces")[0]
+        case "community":
+            text = text.replace('community = "', 'community = "another ')
+    assert text != config.read_text()
+    config.write_text(text)
