@@ -28,6 +28,7 @@ from wice.errors import RemoteProtocolError
 from wice.stun import LongTermCredentials, StaticAccounts
 from wice.turn import Budgets, Family, PeerPolicy, State, TurnClient, TurnServer
 from wice.turn.driver import serve_turn
+from wice.udp_sockets import UdpSocketFactory
 
 GROUP = "relay"
 ROUNDS = 5
@@ -248,6 +249,8 @@ def _wait_until_bound(port: int) -> None:
 
 
 async def _serve() -> None:
+    # As ``wice bootstrap`` does.
+    trio.socket.set_custom_socket_factory(UdpSocketFactory())
     server = TurnServer(
         StaticAccounts({CREDENTIALS.username: CREDENTIALS.password}),
         realm=REALM,

@@ -13,6 +13,7 @@ from wice.config import Config, load_config
 from wice.daemon.daemon import check_overlay, load_backend, run_bootstrap, run_up
 from wice.events import Dropped, Event, EventStream
 from wice.linux import LinuxPlatform
+from wice.udp_sockets import UdpSocketFactory
 
 
 def load_checked_config(path: FilePath) -> Config:
@@ -43,6 +44,7 @@ def run_foreground(
 
 
 async def _run(config: Config, is_bootstrap: bool) -> None:
+    trio.socket.set_custom_socket_factory(UdpSocketFactory())
     events = EventStream()
     started_at_s = trio.current_time()
     platform = LinuxPlatform()

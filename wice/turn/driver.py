@@ -3,6 +3,7 @@
 import errno
 import socket as stdlib_socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Final, cast
 
@@ -13,7 +14,7 @@ from wice.datagram import DATAGRAM_SIZE_MAX_BYTES, Endpoint
 from wice.errors import DeviceError, DevicePermissionDeniedError, DeviceRejectedError
 from wice.turn.messages import Family
 from wice.turn.server import TurnServer
-from wice.turn.server_events import CloseRelay, OpenRelay, ServerTransmit
+from wice.turn.server_events import CloseRelay, OpenRelay
 
 PORT: Final = 3478
 """TURN's port over UDP (RFC 8656 section 22)."""
@@ -21,6 +22,9 @@ PORT: Final = 3478
 SOCKET_BUFFER_SIZE_BYTES: Final = 1 << 20
 RELAY_PORT_ATTEMPTS_MAX: Final = 16
 """Ports that are tried for one relay socket."""
+
+ADDRESSES_REMEMBERED_MAX: Final = 256
+"""Addresses of ours whose packet info is kept made."""
 
 # Linux's number; the socket module of Python 3.11 does not name it.
 _IP_PKTINFO: Final = getattr(stdlib_socket, "IP_PKTINFO", 8)
@@ -30,7 +34,7 @@ _ANCILLARY_SIZE: Final = stdlib_socket.CMSG_SPACE(20)
 _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 _AF: Final = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
-AncillaryData = list[tuple[int, int, bytes]]
+AncillaryData = tuple[tuple[int, int, bytes], ...]
 
 
 async def serve_turn(
@@ -126,8 +130,9 @@ class _Driver:
                 continue
             if flags & stdlib_socket.MSG_TRUNC:
                 continue
-            source = Endpoint(*cast("tuple[str, int]", address)[:2])
-            self._server.receive(data, source, trio.current_time(), _arrival(ancillary))
+            host, port = cast("tuple[str, int]", address)[:2]
+            local = _arrival(*ancillary[0]) if ancillary else None
+            self._server.receive(data, Endpoint(host, port), trio.current_time(), local)
             await self._carry_out()
 
     async def _serve_relay(self, relay_id: int, opened: socket.SocketType) -> None:
@@ -167,24 +172,19 @@ class _Driver:
             else:
                 self._close_relay(event)
         while (transmit := server.poll_transmit()) is not None:
+            data, remote, local, relay_id = transmit
             try:
-                await self._send(transmit)
+                if relay_id is None:
+                    listening = self._listening[remote.is_ipv6]
+                    await listening.sendmsg([data], _leaving_from(local), 0, remote)
+                elif (opened := self._relays.get(relay_id)) is not None:
+                    await opened.sendto(data, remote)
             except OSError as error:
                 server.counts[f"send: {error.strerror}"] += 1
             except trio.ClosedResourceError:
                 server.counts["send: the relay was closed"] += 1
         if server.deadline() != self._deadline:
             self._deadline_changed.set()
-
-    async def _send(self, transmit: ServerTransmit) -> None:
-        if transmit.relay is not None:
-            opened = self._relays.get(transmit.relay)
-            if opened is not None:
-                await opened.sendto(transmit.data, transmit.remote)
-            return
-        listening = self._listening[transmit.remote.is_ipv6]
-        info = _leaving_from(transmit.local)
-        await listening.sendmsg([transmit.data], info, 0, transmit.remote)
 
     async def _open(self, event: OpenRelay) -> None:
         host = self._relay_hosts.get(event.family)
@@ -256,20 +256,22 @@ def _refused(endpoint: Endpoint, error: OSError) -> DeviceError:
     return DeviceRejectedError(where)
 
 
-def _arrival(ancillary: AncillaryData) -> str | None:
-    for level, kind, value in ancillary:
-        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
-            return socket.inet_ntop(socket.AF_INET, _IN_PKTINFO.unpack(value)[2])
-        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-            return socket.inet_ntop(socket.AF_INET6, _IN6_PKTINFO.unpack(value)[0])
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
+def _arrival(level: int, kind: int, value: bytes) -> str | None:
+    """Which address of ours a datagram came to, by its packet info."""
+    if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+        return socket.inet_ntop(socket.AF_INET, _IN_PKTINFO.unpack(value)[2])
+    if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+        return socket.inet_ntop(socket.AF_INET6, _IN6_PKTINFO.unpack(value)[0])
     return None
 
 
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def _leaving_from(local: str | None) -> AncillaryData:
     if local is None:
-        return []
+        return ()
     if ":" in local:
         packed = _IN6_PKTINFO.pack(socket.inet_pton(socket.AF_INET6, local), 0)
-        return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed)]
+        return ((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed),)
     packed = _IN_PKTINFO.pack(0, socket.inet_pton(socket.AF_INET, local), bytes(4))
-    return [(socket.IPPROTO_IP, _IP_PKTINFO, packed)]
+    return ((socket.IPPROTO_IP, _IP_PKTINFO, packed),)
