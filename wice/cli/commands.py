@@ -105,6 +105,38 @@ def why(peer: str, config: FilePath, as_json: bool) -> None:
     click.echo(json.dumps(answer, indent=2) if as_json else format_why(answer), nl=as_json)
 
 
+@wice.command()
+@click.argument(
+    "config", type=click.Path(path_type=FilePath, dir_okay=False), default=None, required=False
+)
+@click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="A STUN server to ask; beside those of CONFIG, where that is named, too.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def netcheck(config: FilePath | None, servers: tuple[str, ...], as_json: bool) -> None:
+    """Say what the NAT or firewall in front of this host does.
+
+    It asks the STUN servers of the bootstrap nodes in CONFIG over UDP ports of its own, in a few
+    seconds; no daemon is needed, and none is disturbed.
+    """
+    import trio
+
+    from wice.cli.netcheck import as_json as findings_json
+    from wice.cli.netcheck import check_network, format_netcheck, named_servers
+    from wice.linux import LinuxPlatform
+    from wice.stun.dns_lookup import DnsLookup
+
+    if config is None and not servers:
+        config = DEFAULT_CONFIG
+    uris = named_servers(config, servers)
+    answer = findings_json(trio.run(check_network, uris, LinuxPlatform(), DnsLookup()))
+    click.echo(json.dumps(answer, indent=2) if as_json else format_netcheck(answer), nl=as_json)
+
+
 @wice.group("config")
 def config_group() -> None:
     """Work with configuration files."""
@@ -172,20 +204,12 @@ def _random_key() -> bytes:
 
 def _control_socket(config: FilePath) -> FilePath:
     """Only this one key: reading the keys, too, would cost time and privileges."""
-    import tomllib
-
+    from wice.cli.config_table import read_config_table
     from wice.errors import ConfigError
 
     if config == DEFAULT_CONFIG and not config.exists():
         return FilePath(DEFAULT_CONTROL_SOCKET)
-    try:
-        table = tomllib.loads(config.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(str(config), f"cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        # tomllib's own error is a ValueError, and so is what it lets through of int().
-        raise ConfigError(str(config), f"is not TOML: {error}") from None
-    path = table.get("control_socket", DEFAULT_CONTROL_SOCKET)
+    path = read_config_table(config).get("control_socket", DEFAULT_CONTROL_SOCKET)
     try:
         if not isinstance(path, str) or "\0" in path:
             raise ConfigError(f"{config}: control_socket", "is no path")

@@ -30,18 +30,9 @@ class DnsLookup:
         timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> None:
         """nameservers: whom to ask, and nobody else; None for those of the host."""
-        self._asks_host = nameservers is None
+        self._nameservers = nameservers
         self._timeout_s = timeout_s
         self._resolver: dns.asyncresolver.Resolver | None = None
-        try:
-            self._resolver = dns.asyncresolver.Resolver(configure=nameservers is None)
-        except dns.resolver.NoResolverConfiguration:
-            return
-        self._resolver.timeout = timeout_s / 2
-        if nameservers is not None:
-            self._resolver.nameservers = [
-                dns.nameserver.Do53Nameserver(server.host, server.port) for server in nameservers
-            ]
 
     async def addresses(self, name: str) -> Sequence[str]:
         found: dict[str, list[str]] = {"AAAA": [], "A": []}
@@ -57,7 +48,7 @@ class DnsLookup:
             for kind in found:
                 nursery.start_soon(ask, kind)
         addresses = [address for kind in found.values() for address in kind]
-        if not addresses and self._asks_host:
+        if not addresses and self._nameservers is None:
             addresses = await self._host_addresses(name)
         if not addresses and errors:
             raise errors[0]
@@ -82,16 +73,20 @@ class DnsLookup:
         ]
 
     async def _ask(self, name: str, kind: str) -> list[Any]:
-        if self._resolver is None:
-            return []
         try:
+            if self._resolver is None:
+                self._resolver = self._open()
             answer = await self._resolver.resolve(
                 name,
                 kind,
                 lifetime=self._timeout_s,
                 backend=dns.asyncbackend.get_backend("trio"),
             )
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        except (
+            dns.resolver.NXDOMAIN,
+            dns.resolver.NoAnswer,
+            dns.resolver.NoResolverConfiguration,
+        ):
             return []
         except (dns.exception.DNSException, OSError) as error:
             why = "no nameserver answers"
@@ -99,6 +94,16 @@ class DnsLookup:
                 why = "no nameserver knows it"
             raise NameNotResolvedError(f"{name}: {why}") from error
         return list(answer)
+
+    def _open(self) -> dns.asyncresolver.Resolver:
+        resolver = dns.asyncresolver.Resolver(configure=self._nameservers is None)
+        resolver.timeout = self._timeout_s / 2
+        if self._nameservers is not None:
+            resolver.nameservers = [
+                dns.nameserver.Do53Nameserver(server.host, server.port)
+                for server in self._nameservers
+            ]
+        return resolver
 
     async def _host_addresses(self, name: str) -> list[str]:
         with trio.move_on_after(self._timeout_s):
