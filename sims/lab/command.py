@@ -71,6 +71,13 @@ def _homes(kinds: list[str], peers: int | None) -> tuple[str, ...]:
 @click.option(
     "--grid", is_flag=True, help="Try every pair of NAT kinds, and print what came of it."
 )
+@click.option(
+    "--relay/--no-relay",
+    "has_relay",
+    default=True,
+    show_default=True,
+    help="Whether the bootstrap node relays for homes that cannot reach each other directly.",
+)
 @click.option("--keep", is_flag=True, help="Leave everything up, and say how to enter it.")
 @click.option("--clean", is_flag=True, help="Remove what was kept or left behind, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -82,6 +89,7 @@ def demo(
     ip: str,
     link: Link,
     grid: bool,
+    has_relay: bool,
     keep: bool,
     clean: bool,
     as_json: bool,
@@ -93,7 +101,7 @@ def demo(
     Builds a small internet out of network namespaces, starts the real daemons in it, and removes
     it again. Nothing outside of it is touched. That needs root; without, the simulator plays the
     same. Exits 0 only if every ping came back through the tunnel, with --grid only if every pair
-    that can be direct is, and no other.
+    that can be direct is, and every other is relayed where UDP passes.
     """
     from sims.commands import simulated_demo
     from sims.lab import run as lab
@@ -112,10 +120,10 @@ def demo(
         if lacking:
             status = simulated_demo.run_every_pair(versions, link, lacking, as_json=as_json)
         else:
-            status = lab.run_every_pair(versions, link, as_json=as_json)
+            status = lab.run_every_pair(versions, link, as_json=as_json, has_relay=has_relay)
         raise SystemExit(status)
     homes = _homes(kinds, peers)
     if versions is IpVersions.V6 and any(NAT_KINDS[kind].is_shared for kind in homes):
         raise click.BadParameter("without IPv4 nothing is translated: no NAT can hairpin")
-    options = lab.Options(homes, versions, link, keep, as_json, timeout_s, stop)
+    options = lab.Options(homes, versions, link, keep, as_json, timeout_s, stop, has_relay)
     raise SystemExit(simulated_demo.run_demo(options, lacking) if lacking else lab.run(options))

@@ -33,6 +33,8 @@ STATUS_INTERVAL_MIN_S: Final = 0.01
 """For each home there is: a status holds all peers, and many homes have many events."""
 STATUS_TEXTS_MAX: Final = 2
 """With more homes than this, what ``wice status`` says of each is more than a person reads."""
+DIRECT_PATIENCE_S: Final = 15.0
+"""How long a pair that is relayed may look for a direct path before it is judged."""
 LOG_TAIL_LINES: Final = 12
 KNOCKING_PAIRS_MAX: Final = 2
 """With more pairs than this, each is pinged only from its handshake on."""
@@ -47,7 +49,7 @@ class Demo:
     """One run in a lab that stands.
 
     bootstrap, homes: names of nodes. stop: the home whose daemon is stopped before the counted
-    pings, to see that they fail then.
+    pings, to see that they fail then. has_relay: the bootstrap node relays.
     """
 
     lab: Lab
@@ -57,6 +59,7 @@ class Demo:
     timeout_s: float
     is_kept: bool = False
     stop: str | None = None
+    has_relay: bool = True
     _mesh: Mesh = field(init=False)
     _statuses: dict[str, dict[str, Any]] = field(default_factory=dict)
     _started_s: float = 0.0
@@ -69,7 +72,12 @@ class Demo:
         problems: list[str] = []
         async with trio.open_nursery() as nursery:
             self._mesh = Mesh(
-                self.lab, nursery, self.homes, bootstrap=self.bootstrap, is_kept=self.is_kept
+                self.lab,
+                nursery,
+                self.homes,
+                bootstrap=self.bootstrap,
+                has_relay=self.has_relay,
+                is_kept=self.is_kept,
             )
             try:
                 with trio.move_on_after(self.timeout_s) as timeout:
@@ -78,6 +86,7 @@ class Demo:
                 if timeout.cancelled_caught:
                     raise DemoFailedError(_unfinished(progress, self.timeout_s))
                 self._settled_s = trio.current_time() - self._started_s
+                await self._while_daemons_run(partial(self._try_direct, progress.connected))
                 problems += (f"{pair}: {why}" for pair, why in progress.without_path.items())
                 costs = {name: self._mesh.cost(name) for name in self._mesh.daemons}
                 if self.stop is not None:
@@ -133,6 +142,13 @@ class Demo:
                 nursery.start_soon(self._ping_first, pair, progress, places)
             await progress.wait_settled()
             nursery.cancel_scope.cancel()
+
+    async def _try_direct(self, pairs: Sequence[Pair]) -> None:
+        """Wait until those who are relayed are direct, or have tried all that could be."""
+        with trio.move_on_after(DIRECT_PATIENCE_S):
+            async with trio.open_nursery() as nursery:
+                for pair in pairs:
+                    nursery.start_soon(self._mesh.wait_tried, pair)
 
     async def _follow(self, home: Home, progress: Progress) -> None:
         """Read the status of a daemon whenever something happened in it, until it ends."""
@@ -220,12 +236,15 @@ class Demo:
         problems: Sequence[str],
         costs: Mapping[str, Cost],
     ) -> Report:
-        has_texts = len(self.homes) <= STATUS_TEXTS_MAX
+        texts = [*self.homes] if len(self.homes) <= STATUS_TEXTS_MAX else []
+        reports = tuple(self._pair_report(pair, pings, progress) for pair in progress.pairs)
+        explained = [report.pair for report in reports if report.path != "direct" and texts]
         return Report(
-            pairs=tuple(self._pair_report(pair, pings, progress) for pair in progress.pairs),
+            pairs=reports,
             stages=progress.reached,
             problems=tuple(problems),
-            status={name: await self._mesh.status_text(name) for name in self.homes if has_texts},
+            status={name: await self._mesh.status_text(name) for name in texts},
+            why={pair: await self._mesh.why_text(pair) for pair in explained},
             costs=costs,
             settled_s=self._settled_s,
         )

@@ -16,7 +16,7 @@ from sims.lab.progress import Stage
 from sims.lab.registry import LABS_DIRECTORY
 from sims.lab.report import Report
 from sims.lab.topology import IpVersions, Topology, sites_of
-from sims.many.grid import DIRECT, FAILED, HOMES, NO_PATH, Cell
+from sims.many.grid import DIRECT, FAILED, HOMES, NO_PATH, RELAYED, Cell
 from sims.oracle import STATEFUL, Level, Side, can_punch
 from wice.peer.machine import NO_PATH_REASON
 
@@ -25,7 +25,7 @@ LABS_AT_ONCE_MAX: Final = 3
 PAIR_TIMEOUT_S: Final = 60.0
 
 NO_PATH_TIMEOUT_S: Final = 15.0
-"""Within this time after both have joined they say that they have no direct path."""
+"""Within this time after both have joined they say that they have no path."""
 
 KINDS_IPV6: Final = ("none", "port-restricted", "cgnat", "udp-blocked")
 """Where nobody translates, other kinds do nothing that these do not."""
@@ -54,7 +54,16 @@ def kinds_of(ip: IpVersions) -> tuple[str, ...]:
     return tuple(NAT_KINDS) if 4 in ip.versions else KINDS_IPV6
 
 
-async def run_grid(ip: IpVersions, link: Link, tell: Callable[[Cell], None]) -> list[Cell]:
+def expected_of(one: Nat, other: Nat, ip: IpVersions, *, has_relay: bool) -> str:
+    """What NAT theory has two homes come to."""
+    if can_be_direct(one, other, ip):
+        return DIRECT
+    return RELAYED if has_relay and one.passes_udp and other.passes_udp else NO_PATH
+
+
+async def run_grid(
+    ip: IpVersions, link: Link, tell: Callable[[Cell], None], *, has_relay: bool = True
+) -> list[Cell]:
     """Run every pair, some at once, and ``tell`` each when it is known."""
     cells: dict[tuple[str, str], Cell] = {}
     places = trio.CapacityLimiter(LABS_AT_ONCE_MAX)
@@ -62,7 +71,7 @@ async def run_grid(ip: IpVersions, link: Link, tell: Callable[[Cell], None]) -> 
 
     async def run_one(pair: tuple[str, str]) -> None:
         async with places:
-            cells[pair] = await run_pair(pair, ip, link)
+            cells[pair] = await run_pair(pair, ip, link, has_relay=has_relay)
         tell(cells[pair])
 
     async with trio.open_nursery() as nursery:
@@ -72,11 +81,16 @@ async def run_grid(ip: IpVersions, link: Link, tell: Callable[[Cell], None]) -> 
 
 
 async def run_pair(
-    kinds: tuple[str, str], ip: IpVersions, link: Link = PLAIN, labs: Path = LABS_DIRECTORY
+    kinds: tuple[str, str],
+    ip: IpVersions,
+    link: Link = PLAIN,
+    labs: Path = LABS_DIRECTORY,
+    *,
+    has_relay: bool = True,
 ) -> Cell:
     """Connect two homes of these kinds in a lab of their own."""
     one, other = (NAT_KINDS[kind] for kind in kinds)
-    expected = DIRECT if can_be_direct(one, other, ip) else NO_PATH
+    expected = expected_of(one, other, ip, has_relay=has_relay)
     topology = Topology(sites_of(dict(zip(HOMES, (one, other), strict=True))), ip=ip, link=link)
     with open_lab(topology, labs) as lab:
         demo = Demo(
@@ -85,6 +99,7 @@ async def run_pair(
             bootstrap=topology.bootstraps[0],
             homes=HOMES,
             timeout_s=PAIR_TIMEOUT_S,
+            has_relay=has_relay,
         )
         report = await demo.run()
     seen, reason = _judge(report)
@@ -94,8 +109,8 @@ async def run_pair(
 def _judge(report: Report) -> tuple[str, str]:
     """What came of a pair, and why."""
     paths = {pair.path for pair in report.pairs}
-    if report.is_connected and paths == {"direct"}:
-        return DIRECT, ""
+    if report.is_connected and paths in ({"direct"}, {"relayed"}):
+        return (DIRECT if paths == {"direct"} else RELAYED), ""
     reasons = [pair.reason for pair in report.pairs]
     if not any(paths) and all(reason.startswith(NO_PATH_REASON) for reason in reasons):
         joined_s = max(reached[Stage.JOINED] for reached in report.stages.values())

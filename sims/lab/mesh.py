@@ -25,6 +25,7 @@ from wice.errors import RemoteProtocolError
 
 SOCKET_POLL_S: Final = 0.02
 """How often to look whether a daemon that starts answers already."""
+TRIED_POLL_S: Final = 0.2
 ANSWER_TIMEOUT_S: Final = 5.0
 """A daemon that takes longer to answer does not."""
 
@@ -57,21 +58,24 @@ class Mesh:
         homes: Sequence[str],
         *,
         bootstrap: str = "bootstrap",
+        has_relay: bool = True,
         is_kept: bool = False,
     ) -> None:
+        """has_relay: the bootstrap node relays for the homes."""
         self.lab = lab
         self.bootstrap, self.bootstrap_addresses = equip_bootstrap(lab, bootstrap)
         self.homes: Mapping[str, Home] = equip_homes(lab, homes, self.bootstrap_addresses)
         self.daemons: dict[str, LabProcess] = {}
         """The latest process of each machine that was started."""
         self._nursery = nursery
+        self._has_relay = has_relay
         self._is_kept = is_kept
 
     # What happens to the machines
 
     def start_bootstrap(self) -> None:
         """Start the daemon of the bootstrap node, for the first time or again."""
-        self._start("bootstrap", self.bootstrap)
+        self._start(self.bootstrap, "bootstrap", *(["--relay"] if self._has_relay else []))
 
     async def wait_listening(self) -> None:
         """Wait until others can connect to the bootstrap node."""
@@ -83,7 +87,7 @@ class Mesh:
 
     def start(self, home: str) -> None:
         """Start the daemon of a home, for the first time or again."""
-        self._start("up", self.homes[home])
+        self._start(self.homes[home], "up")
 
     async def kill(self, name: str) -> None:
         """SIGKILL to the daemon of a machine."""
@@ -108,7 +112,24 @@ class Mesh:
 
     async def status_text(self, name: str) -> str:
         """What ``wice status`` prints on a home."""
-        argv = [*WICE, "status", str(self.homes[name].config)]
+        return await self._say(name, "status")
+
+    async def wait_tried(self, pair: Pair) -> None:
+        """Wait until a pair is direct, or every direct way was tried in vain."""
+        home = self.homes[pair.source]
+        while True:
+            answer = await request_async(home.control_socket, "why", peer=pair.destination)
+            ways = [way["state"] for way in answer["pairs"] if not way["is_relayed"]]
+            if answer["path"] == "direct" or all(state == "failed" for state in ways):
+                return
+            await trio.sleep(TRIED_POLL_S)
+
+    async def why_text(self, pair: Pair) -> str:
+        """What ``wice why`` prints on a home of its peer."""
+        return await self._say(pair.source, "why", pair.destination)
+
+    async def _say(self, name: str, *verb: str) -> str:
+        argv = [*WICE, *verb, str(self.homes[name].config)]
         async with trio.open_nursery() as nursery:
             process = start_process(nursery, self.lab, name, argv)
             return "\n".join([line async for line in process.lines()])
@@ -140,8 +161,8 @@ class Mesh:
         machine = self.homes.get(name, self.bootstrap)
         return "\n".join(machine.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def _start(self, verb: str, machine: MachineFiles) -> None:
-        argv = [*WICE, verb, str(machine.config)]
+    def _start(self, machine: MachineFiles, *verb: str) -> None:
+        argv = [*WICE, *verb, str(machine.config)]
         self.daemons[machine.name] = start_process(
             self._nursery, self.lab, machine.name, argv, machine.log, outlives_owner=self._is_kept
         )

@@ -1,7 +1,7 @@
 """What a demo found out, for people and for programs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sims.lab.mesh import Cost
@@ -39,9 +39,10 @@ class Report:
     """The whole run.
 
     problems: one line for each thing that went wrong; empty when the homes are connected.
-    status: what ``wice status`` printed on each home, for few homes. costs: what each daemon had
-    used when the homes were connected. settled_s: when every pair was connected or known not to
-    be, seconds after the start of the daemons.
+    status: what ``wice status`` printed on each home, for few homes; why: what ``wice why`` did, of
+    pairs that are not direct. costs: what each daemon had used when the homes were connected.
+    settled_s: when every pair was connected or known not to be, seconds after the start of the
+    daemons.
     """
 
     pairs: tuple[PairReport, ...]
@@ -50,6 +51,7 @@ class Report:
     status: Mapping[str, str]
     costs: Mapping[str, Cost]
     settled_s: float
+    why: Mapping[Pair, str] = field(default_factory=dict)
 
     @property
     def is_connected(self) -> bool:

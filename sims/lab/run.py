@@ -53,6 +53,7 @@ class Options:
     as_json: bool
     timeout_s: float
     stop: str | None
+    has_relay: bool = True
 
     @property
     def homes(self) -> tuple[str, ...]:
@@ -66,9 +67,9 @@ def run(options: Options) -> int:
     return _until_signal(partial(_run_demo, options), options.as_json)
 
 
-def run_every_pair(ip: IpVersions, link: Link, *, as_json: bool) -> int:
+def run_every_pair(ip: IpVersions, link: Link, *, as_json: bool, has_relay: bool = True) -> int:
     """Run a demo of every pair of NAT kinds; give the exit status. Raise LabError like ``run``."""
-    return _until_signal(partial(_run_grid, ip, link, as_json), as_json)
+    return _until_signal(partial(_run_grid, ip, link, has_relay, as_json), as_json)
 
 
 def clean_up() -> None:
@@ -127,6 +128,7 @@ async def _run_demo(options: Options, console: Console) -> int:
                 timeout_s=options.timeout_s,
                 is_kept=options.keep,
                 stop=options.stop,
+                has_relay=options.has_relay,
             )
             report = await demo.run()
         _show(console, options, report, demo)
@@ -135,20 +137,21 @@ async def _run_demo(options: Options, console: Console) -> int:
     return 0 if report.is_connected else 1
 
 
-async def _run_grid(ip: IpVersions, link: Link, as_json: bool, console: Console) -> int:
+async def _run_grid(
+    ip: IpVersions, link: Link, has_relay: bool, as_json: bool, console: Console
+) -> int:
     plain = PlainDisplay(console)
 
     def tell(cell: Cell) -> None:
         plain.say(str(cell))
 
-    cells = await run_grid(ip, link, tell)
+    cells = await run_grid(ip, link, tell, has_relay=has_relay)
     if as_json:
         sys.stdout.write(json.dumps(cells_as_json(ip, cells), indent=2) + "\n")
     else:
-        plain.say("\nseconds from the start of the daemons to the first ping both ways; none where")
-        plain.say(
-            "both sides say that there is no direct path; ! where NAT theory has it otherwise"
-        )
+        plain.say("\nseconds from the start of the daemons to the first ping both ways; r where a")
+        plain.say("relay carries it, none where both sides say that there is no path; ! where NAT")
+        plain.say("theory has it otherwise")
         console.print(grid_table(kinds_of(ip), cells))
     wrong = [cell for cell in cells if not cell.is_as_expected]
     for cell in wrong:
@@ -190,6 +193,8 @@ def _show(console: Console, options: Options, report: Report, demo: Demo) -> Non
     else:
         for name, text in report.status.items():
             plain.say(f"\n{name}$ wice status\n{text}")
+        for told, text in report.why.items():
+            plain.say(f"\n{told.source}$ wice why {told.destination}\n{text}")
         plain.say("")
         for pair in report.pairs:
             ping = pair.ping
@@ -219,9 +224,11 @@ def show_many(console: Console, report: Report) -> None:
     plain.say("\nmedian round trip in ms, from the row's home to the column's; ! where some")
     plain.say("pings did not come back, none where no ping did")
     console.print(pair_grid([entry.pair for entry in report.pairs], cell))
-    direct = sum(entry.path == "direct" for entry in report.pairs)
+    paths = [entry.path for entry in report.pairs]
+    direct, relayed = paths.count("direct"), paths.count("relayed")
     whole = sum(0 < entry.ping.sent == entry.ping.received for entry in report.pairs)
-    plain.say(f"{whole} of {len(report.pairs)} pairs have every ping back, {direct} are direct")
+    plain.say(f"{whole} of {len(report.pairs)} pairs have every ping back")
+    plain.say(f"{direct} are direct, {relayed} relayed")
     if report.costs:
         cpu_s = median(cost.cpu_s for cost in report.costs.values())
         memory = median(cost.memory_bytes for cost in report.costs.values()) / 2**20

@@ -30,6 +30,7 @@ LATENCY_S: Final = 0.010
 """Of each home's line, one way."""
 
 DIRECT: Final = "direct"
+RELAYED: Final = "relayed"
 NO_PATH: Final = "no direct path"
 FAILED: Final = "failed"
 
@@ -189,8 +190,9 @@ def judge(kinds: tuple[str, str], scenario: Scenario, result: RunResult) -> Cell
 
 
 def grid_table(kinds: Sequence[str], cells: Sequence[Cell]) -> Table:
-    """For a person: seconds to the first ping both ways, ``none`` without a direct path, and
-    ``!`` where NAT theory has it otherwise. The kind of the first home is on top.
+    """For a person: seconds to the first ping both ways, with an ``r`` where a relay carries it,
+    ``none`` without a path, and ``!`` where NAT theory has it otherwise. The kind of the first home
+    is on top.
     """
     by_pair: Mapping[tuple[str, str], Cell] = {cell.kinds: cell for cell in cells}
     headers = (kind.partition("-")[0] for kind in kinds)  # the rows have the whole names
@@ -203,7 +205,11 @@ def grid_table(kinds: Sequence[str], cells: Sequence[Cell]) -> Table:
 def _text(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    seen = {DIRECT: f"{cell.time_s:.1f}", NO_PATH: "none"}.get(cell.seen, "FAILED")
+    seen = {
+        DIRECT: f"{cell.time_s:.1f}",
+        RELAYED: f"{cell.time_s:.1f}r",
+        NO_PATH: "none",
+    }.get(cell.seen, "FAILED")
     return seen if cell.is_as_expected else f"{seen}!"
 
 
