@@ -14,7 +14,7 @@ import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from p2p import clock
+from p2p import bootstrap, clock
 from p2p import relay_loans as loans_module
 from p2p.identity import Identity
 from p2p.relay_loans import (
@@ -287,6 +287,21 @@ async def test_a_member_is_lent_the_relay(overlay: "Overlay", free_port: Callabl
         with trio.move_on_after(0.1) as scope:
             await peer.relay_grants([grant])
         assert scope.cancelled_caught, "nothing has changed"
+
+
+async def test_a_node_forgets_who_no_longer_borrows(
+    overlay: "Overlay", free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "EXPIRE_S", 0.1)
+    overlay.place_bootstrap("bootstrap", free_port())
+    async with (
+        overlay.open_bootstrap("bootstrap", lend_relay=Lender()) as node,
+        overlay.open_peer("a") as peer,
+    ):
+        await next_grants(peer)
+        assert node.status()["borrowers"] == 1
+        monkeypatch.setattr(loans_module, "BORROWER_REMEMBERED_S", 0.0)
+        await overlay.eventually(lambda: node.status()["borrowers"] == 0)
 
 
 async def test_a_node_without_a_relay_is_asked_and_nobody_complains(
