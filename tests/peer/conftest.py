@@ -14,10 +14,9 @@ from wice.events import Event
 from wice.ice import Agent, Candidate, MappingBehaviour
 from wice.ice.candidate import host_candidate, server_reflexive_candidate
 from wice.keys import PrivateKey, PublicKey
-from wice.peer.machine import (
+from wice.peer.effects import (
     Emit,
     Gathered,
-    PeerMachine,
     Publish,
     QueryMappings,
     RegisterAgent,
@@ -25,6 +24,7 @@ from wice.peer.machine import (
     UnregisterAgent,
     WakeAgent,
 )
+from wice.peer.machine import PeerMachine
 
 STEPS_MAX = 20_000
 

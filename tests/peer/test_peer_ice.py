@@ -7,7 +7,7 @@ import pytest
 from wice.datagram import Endpoint
 from wice.ice import Candidate, MappingBehaviour, PairValidated, SelectedPathLost
 from wice.ice.candidate import host_candidate
-from wice.peer.machine import Gathered
+from wice.peer.effects import Gathered
 from wice.peer.states import State
 from wice.stun import Attribute, parse
 
@@ -28,7 +28,7 @@ def _gathered(*hosts: str, is_complete: bool = True) -> Gathered:
 def test_a_restart_makes_before_it_breaks(mesh: Mesh, restarted: tuple[int, ...]) -> None:
     """The old agent carries the path until the new one has a pair that works."""
     mesh.run(5.0)
-    before = [side.machine._carrying.agent for side in _sides(mesh)]
+    before = [side.machine.agents[0] for side in _sides(mesh)]
     for which in restarted:
         side = _sides(mesh)[which]
         side.machine._session.restart(mesh.now)
@@ -37,7 +37,7 @@ def test_a_restart_makes_before_it_breaks(mesh: Mesh, restarted: tuple[int, ...]
     for _ in range(400):
         mesh.run(0.005)
         for side in _sides(mesh):
-            carrying = side.machine._carrying.agent
+            carrying = side.machine.agents[0]
             assert side.machine.path is not None
             assert carrying in side.agents
             assert any(pair.state == "succeeded" for pair in carrying.pairs())
@@ -61,7 +61,7 @@ def test_a_restart_while_gathering_waits_for_candidates_only(mesh: Mesh) -> None
     mesh.run(2.0)
     for one in _sides(mesh):
         assert one.machine.state is State.CONNECTED
-        assert one.machine._carrying is one.machine._generations[-1]
+        assert one.machine._generations.carrying is one.machine._generations.newest
 
 
 def test_renomination_is_agreed_on_in_descriptions(mesh: Mesh) -> None:

@@ -6,12 +6,11 @@ takes over only with a pair that works, and the older one carries the tunnel unt
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from wice.datagram import Path
 from wice.errors import RemoteProtocolError
-from wice.events import Dropped, Event, PeerTransitioned
+from wice.events import Dropped, PeerTransitioned
 from wice.ice import (
     Agent,
     AgentEvent,
@@ -27,14 +26,26 @@ from wice.ice import (
     SelectedPathLost,
     SelectedPathTrusted,
     endpoint_of,
-    format_candidate,
-    parse_candidate,
 )
 from wice.ice.candidate import base_of
 from wice.keys import PublicKey
+from wice.peer.descriptions import RemoteSide, describe
+from wice.peer.effects import (
+    Effect,
+    Emit,
+    Gathered,
+    Publish,
+    QueryMappings,
+    RegisterAgent,
+    SetPath,
+    UnregisterAgent,
+    WakeAgent,
+)
+from wice.peer.generations import Generation, Generations
 from wice.peer.path_log import PathChange, PathLog
+from wice.peer.stages import Stages
 from wice.peer.states import TRANSITIONS, State, Stimulus
-from wice.signaling.description import Description, fitting_candidates
+from wice.signaling.description import Description
 from wice.signaling.session import (
     LocalSessionStarted,
     RemoteDescribed,
@@ -49,111 +60,13 @@ HANDSHAKE_WITHHELD_S = 2.0
 PERSISTENT_KEEPALIVE_S = 25
 """A backstop: consent checks keep the NAT's mapping (RFC 7675)."""
 
-AGENTS_MAX = 2
-"""The agent that carries the tunnel, and the newest session's."""
-
 LIVE_TRAFFIC_S = 15.0
 """A peer that WireGuard heard within this time is not given up for lost consent."""
-
-SESSION_OPTION = "wireguard-session"
-"""In a description: WireGuard has a session with you and will not start a handshake."""
 
 SESSION_LIFETIME_S = 180.0
 """WireGuard's REJECT_AFTER_TIME: an older session carries nothing."""
 
-NAT_MAPPING_OPTION = "nat-mapping="
-"""In a description: how the sender's NAT maps, in the words of ``MappingBehaviour``."""
-
-RENOMINATION_OPTION = "renomination"
-"""In a description: the sender follows a later nomination (draft-thatcher-ice-renomination)."""
-
 NO_PATH_REASON = "no path so far"
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Hand ``message`` to signaling, addressed to the peer."""
-
-    message: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterAgent:
-    """Let ``agent`` use the interface's port."""
-
-    agent: Agent
-
-
-@dataclass(frozen=True, slots=True)
-class UnregisterAgent:
-    """``agent`` is done."""
-
-    agent: Agent
-
-
-@dataclass(frozen=True, slots=True)
-class WakeAgent:
-    """``agent`` was changed from outside and may have something to send."""
-
-    agent: Agent
-
-
-@dataclass(frozen=True, slots=True)
-class QueryMappings:
-    """Ask the STUN servers again: the path stopped answering, our NAT may have moved us."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetPath:
-    """Point WireGuard at ``path``."""
-
-    path: Path
-    persistent_keepalive_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Emit:
-    """Put ``event`` into the event stream."""
-
-    event: Event
-
-
-Effect = Publish | RegisterAgent | UnregisterAgent | WakeAgent | QueryMappings | SetPath | Emit
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What the interface tells of itself: candidates, best first, and how its NAT maps."""
-
-    candidates: tuple[Candidate, ...]
-    is_complete: bool
-    nat_mapping: MappingBehaviour
-
-
-@dataclass(slots=True)
-class Stages:
-    """When each stage was first reached, on trio's clock."""
-
-    found: float | None = None
-    described: float | None = None
-    checking: float | None = None
-    selected: float | None = None
-    handshake: float | None = None
-
-
-@dataclass(slots=True)
-class _Generation:
-    """The ICE agent of one local session.
-
-    remote_ufrag: of the description it checks against. heard_ufrag: who checked us last.
-    """
-
-    local_session: bytes
-    agent: Agent
-    credentials: Credentials
-    remote_session: bytes | None = None
-    remote_ufrag: str = ""
-    heard_ufrag: str = ""
 
 
 class PeerMachine:
@@ -182,16 +95,13 @@ class PeerMachine:
         self._random_bytes = random_bytes
         self._controlling = controlling
         self._gathered = gathered
-        self._remote_nat_mapping = ""
-        self._remote_candidates: tuple[Candidate, ...] = ()
+        self._remote = RemoteSide()
         self._trouble = ""
         self._path_log = PathLog()
         self._session = Session(random_bytes=random_bytes, wall_time=wall_time, now=now)
-        self._generations: list[_Generation] = []
-        self._carrying: _Generation | None = None
+        self._generations = Generations()
         self._withheld_until: float | None = None
         self._handshake_at: float | None = None
-        self._remote_has_session = False
         self._heard_at: float | None = None
         self._unheard_until: float | None = None
         self._is_path_doubted = False
@@ -213,8 +123,7 @@ class PeerMachine:
 
         is_message_on_way: a message to it is being handed over, and there is nothing to repeat.
         """
-        if self.stages.found is None:
-            self.stages.found = now
+        self.stages.note_found(now)
         if not is_message_on_way:
             self._session.presence_changed(now)
         self._settle(now)
@@ -226,13 +135,13 @@ class PeerMachine:
     def gathered_changed(self, gathered: Gathered, now: float) -> None:
         """The interface knows more of itself; the agents have the candidates already."""
         self._gathered = gathered
-        if self._generations:
-            self._describe(self._generations[-1], now)
+        if self._generations.newest is not None:
+            self._describe(self._generations.newest, now)
         self._settle(now)
 
     def agent_event(self, agent: Agent, event: AgentEvent, now: float) -> None:
         """Something that an agent of ours reports; late words of a dropped one are ignored."""
-        generation = next((g for g in self._generations if g.agent is agent), None)
+        generation = self._generations.of_agent(agent)
         if generation is None:
             return
         match event:
@@ -243,7 +152,7 @@ class PeerMachine:
                 self._confirm_if_heard(generation, now)
             case PairValidated(path=path, rtt_s=rtt_s, is_relayed=is_relayed):
                 is_wanted = self._is_path_doubted or self.path is None
-                if is_wanted or generation is not self._carrying:
+                if is_wanted or generation is not self._generations.carrying:
                     self._take_path(generation, path, rtt_s, is_relayed, now)
             case PairSelected(path=path, rtt_s=rtt_s, is_relayed=is_relayed):
                 self._take_path(generation, path, rtt_s, is_relayed, now)
@@ -285,8 +194,8 @@ class PeerMachine:
 
     def remove(self, now: float) -> None:
         """The peer left our configuration."""
-        while self._generations:
-            self._drop(self._generations[0])
+        while self._generations.newest is not None:
+            self._drop(self._generations.newest)
         self._transition(Stimulus.PEER_REMOVED, now)
 
     def handle_timeout(self, now: float) -> None:
@@ -295,8 +204,9 @@ class PeerMachine:
             self._point_wireguard()
         if self._unheard_until is not None and now >= self._unheard_until:
             self._unheard_until = None
-            if self._carrying is not None and self._carrying.agent.selected is None:
-                self._path_lost(self._carrying, now)
+            carrying = self._generations.carrying
+            if carrying is not None and carrying.agent.selected is None:
+                self._path_lost(carrying, now)
         self._session.handle_timeout(now)
         self._settle(now)
 
@@ -311,10 +221,10 @@ class PeerMachine:
         """Why there is no path, for a person; empty while there is one or it is too early."""
         if self._trouble != NO_PATH_REASON:
             return self._trouble
-        theirs = self._remote_nat_mapping or MappingBehaviour.UNKNOWN
+        theirs = self._remote.nat_mapping or MappingBehaviour.UNKNOWN
         mappings = f"NAT mapping here: {self._gathered.nat_mapping}, there: {theirs}"
         has_relay = any(
-            c.type == "relay" for c in (*self._gathered.candidates, *self._remote_candidates)
+            c.type == "relay" for c in (*self._gathered.candidates, *self._remote.candidates)
         )
         return f"{NO_PATH_REASON}; {mappings}{'' if has_relay else '; no relay here or there'}"
 
@@ -326,9 +236,7 @@ class PeerMachine:
     @property
     def agents(self) -> tuple[Agent, ...]:
         """The one that carries the tunnel, then the newest session's where that is another."""
-        carrying = [self._carrying] if self._carrying is not None else []
-        others = [g for g in reversed(self._generations) if g is not self._carrying]
-        return tuple(generation.agent for generation in (*carrying, *others))
+        return self._generations.agents
 
     @property
     def gathered(self) -> Gathered:
@@ -337,12 +245,12 @@ class PeerMachine:
     @property
     def remote_candidates(self) -> tuple[Candidate, ...]:
         """Those of the peer's last description."""
-        return self._remote_candidates
+        return self._remote.candidates
 
     @property
     def remote_nat_mapping(self) -> str:
         """How the peer says that its NAT maps; empty before it said so."""
-        return self._remote_nat_mapping
+        return self._remote.nat_mapping
 
     @property
     def is_path_doubted(self) -> bool:
@@ -375,16 +283,15 @@ class PeerMachine:
             case LocalSessionStarted(session_id=session_id):
                 self._start_generation(session_id, now)
             case RemoteDescribed(local_session=local, remote_session=remote, description=said):
-                generation = next((g for g in self._generations if g.local_session == local), None)
+                generation = self._generations.of_session(local)
                 if generation is not None:
                     self._take_description(generation, remote, said, now)
             case _:
                 pass
 
     def _start_generation(self, session_id: bytes, now: float) -> None:
-        for generation in list(self._generations):
-            if generation is not self._carrying:
-                self._drop(generation)
+        for idle in self._generations.idle:
+            self._drop(idle)
         credentials = Credentials.generate(self._random_bytes)
         agent = Agent(
             controlling=self._controlling,
@@ -392,32 +299,21 @@ class PeerMachine:
             random_bytes=self._random_bytes,
             now=now,
         )
-        generation = _Generation(session_id, agent, credentials)
-        self._generations.append(generation)
-        assert len(self._generations) <= AGENTS_MAX
+        generation = Generation(session_id, agent, credentials)
+        self._generations.add(generation)
         self._effects.append(RegisterAgent(agent))
         self._describe(generation, now)
 
-    def _describe(self, generation: _Generation, now: float) -> None:
-        options = [f"{NAT_MAPPING_OPTION}{self._gathered.nat_mapping}", RENOMINATION_OPTION]
-        if self._has_session(now):
-            options.append(SESSION_OPTION)
-        self._session.set_local(
-            Description(
-                ufrag=generation.credentials.ufrag,
-                password=generation.credentials.password,
-                candidates=fitting_candidates(map(format_candidate, self._gathered.candidates)),
-                end_of_candidates=self._gathered.is_complete,
-                options=tuple(options),
-            ),
-            now,
+    def _describe(self, generation: Generation, now: float) -> None:
+        description = describe(
+            generation.credentials, self._gathered, has_session=self._has_session(now)
         )
+        self._session.set_local(description, now)
 
     def _take_description(
-        self, generation: _Generation, remote_session: bytes, said: Description, now: float
+        self, generation: Generation, remote_session: bytes, said: Description, now: float
     ) -> None:
-        if self.stages.found is None:
-            self.stages.found = now
+        self.stages.note_found(now)
         self._transition(Stimulus.DESCRIPTION_RECEIVED, now)
         try:
             credentials = Credentials(said.ufrag, said.password)
@@ -426,48 +322,36 @@ class PeerMachine:
             return
         generation.remote_session, generation.remote_ufrag = remote_session, said.ufrag
         self._confirm_if_heard(generation, now)
-        self._remote_has_session = SESSION_OPTION in said.options
-        for option in said.options:
-            if option.startswith(NAT_MAPPING_OPTION):
-                self._remote_nat_mapping = option.removeprefix(NAT_MAPPING_OPTION)
-        renomination = RENOMINATION_OPTION in said.options
-        generation.agent.set_remote(credentials, now, renomination=renomination)
-        self._take_candidates(generation.agent, said.candidates, now)
+        self._remote.take(said, lambda error: self._drop_bytes("candidate", error, now))
+        agent = generation.agent
+        agent.set_remote(credentials, now, renomination=self._remote.can_renominate)
+        self._give_candidates(agent, now)
         if said.end_of_candidates:
-            generation.agent.end_of_candidates(now)
-        self._effects.append(WakeAgent(generation.agent))
+            agent.end_of_candidates(now)
+        self._effects.append(WakeAgent(agent))
 
-    def _take_candidates(self, agent: Agent, texts: Sequence[str], now: float) -> None:
-        """A description names all candidates: those it no longer names go."""
-        candidates = []
-        for text in texts:
-            try:
-                candidates.append(parse_candidate(text))
-            except RemoteProtocolError as error:
-                self._drop_bytes("candidate", error, now)
-        self._remote_candidates = tuple(candidates)
-        for candidate in candidates:
+    def _give_candidates(self, agent: Agent, now: float) -> None:
+        """Those that the peer no longer names go."""
+        for candidate in self._remote.candidates:
             try:
                 agent.add_remote_candidate(candidate, now)
             except RemoteProtocolError as error:
                 self._drop_bytes("candidate", error, now)
-        agent.retain_remote_candidates({endpoint_of(c) for c in candidates}, now)
+        agent.retain_remote_candidates({endpoint_of(c) for c in self._remote.candidates}, now)
 
     def _take_path(
         self,
-        generation: _Generation,
+        generation: Generation,
         path: Path,
         rtt_s: float | None,
         is_relayed: bool,
         now: float,
     ) -> None:
         """A pair of ``generation`` works: it carries the tunnel from now on."""
-        replaced = self._carrying
-        if replaced is not None and self._generations.index(generation) < self._generations.index(
-            replaced
-        ):
+        if self._generations.is_outdated(generation):
             return
-        self._carrying = generation
+        replaced = self._generations.carrying
+        self._generations.carrying = generation
         self._is_path_doubted = False
         if replaced is not None and replaced is not generation:
             self._drop(replaced)
@@ -481,14 +365,14 @@ class PeerMachine:
             self._point_wireguard()
 
     def _path_trusted(
-        self, generation: _Generation, path: Path, rtt_s: float, is_relayed: bool, now: float
+        self, generation: Generation, path: Path, rtt_s: float, is_relayed: bool, now: float
     ) -> None:
         """ICE stays with ``path`` after all: a pair taken while it was doubted may be dead."""
         self._is_path_doubted = False
-        if generation is self._carrying and path != self.path:
+        if generation is self._generations.carrying and path != self.path:
             self._take_path(generation, path, rtt_s, is_relayed, now)
 
-    def _confirm_if_heard(self, generation: _Generation, now: float) -> None:
+    def _confirm_if_heard(self, generation: Generation, now: float) -> None:
         """A check of theirs proves that they know our session; an answer to ours does not.
 
         Any older agent of theirs answers whoever has its credentials.
@@ -505,7 +389,7 @@ class PeerMachine:
 
         It is not where it thinks that it has a session: then we are the ones who were restarted.
         """
-        return not self._has_session(now) and not self._remote_has_session
+        return not self._has_session(now) and not self._remote.has_session
 
     def _is_through_relay(self, path: Path) -> bool:
         """Whether a path that WireGuard found by itself has a relay at one of its ends."""
@@ -513,15 +397,15 @@ class PeerMachine:
             base_of(c) == path.source for c in self._gathered.candidates if c.type == "relay"
         )
         return ours or any(
-            endpoint_of(c) == path.remote for c in self._remote_candidates if c.type == "relay"
+            endpoint_of(c) == path.remote for c in self._remote.candidates if c.type == "relay"
         )
 
     def _point_wireguard(self) -> None:
         assert self.path is not None
         self._effects.append(SetPath(self.path, PERSISTENT_KEEPALIVE_S))
 
-    def _path_lost(self, generation: _Generation, now: float) -> None:
-        if generation is not self._carrying:
+    def _path_lost(self, generation: Generation, now: float) -> None:
+        if generation is not self._generations.carrying:
             return
         if self._heard_at is not None and now - self._heard_at < LIVE_TRAFFIC_S:
             self._unheard_until = self._heard_at + LIVE_TRAFFIC_S
@@ -533,17 +417,15 @@ class PeerMachine:
         self.path, self.rtt_s, self._trouble = None, None, "the path stopped answering"
         self.is_relayed = False
         self._withheld_until = None
-        if generation is self._generations[-1]:
+        if generation is self._generations.newest:
             self._session.restart(now)
 
     def _drop_bytes(self, room: str, error: RemoteProtocolError, now: float) -> None:
         self._effects.append(Emit(Dropped(at_s=now, room=room, reason=str(error))))
 
-    def _drop(self, generation: _Generation) -> None:
+    def _drop(self, generation: Generation) -> None:
         self._generations.remove(generation)
         self._effects.append(UnregisterAgent(generation.agent))
-        if self._carrying is generation:
-            self._carrying = None
 
     def _transition(self, stimulus: Stimulus, now: float, *, detail: str = "") -> None:
         old = self.state
@@ -551,7 +433,7 @@ class PeerMachine:
         if new is None:
             return
         self.state = new
-        self._note_stage(stimulus, now)
+        self.stages.note(stimulus, now)
         if new is not old or stimulus is Stimulus.PATH_SELECTED:
             transition = PeerTransitioned(
                 at_s=now,
@@ -563,17 +445,3 @@ class PeerMachine:
                 detail=detail,
             )
             self._effects.append(Emit(transition))
-
-    def _note_stage(self, stimulus: Stimulus, now: float) -> None:
-        stages = self.stages
-        match stimulus:
-            case Stimulus.DESCRIPTION_RECEIVED if stages.described is None:
-                stages.described = now
-            case Stimulus.CHECKS_STARTED if stages.checking is None:
-                stages.checking = now
-            case Stimulus.PATH_SELECTED if stages.selected is None:
-                stages.selected = now
-            case Stimulus.HANDSHAKE_COMPLETED if stages.handshake is None:
-                stages.handshake = now
-            case _:
-                pass

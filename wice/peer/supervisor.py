@@ -13,10 +13,9 @@ from wice.errors import SignalingClosedError, SignalingUnavailableError
 from wice.events import EventStream, PeerFound
 from wice.ice import Agent, AgentEvent, IceDriver
 from wice.keys import ANY, KeyPair, PublicKey
-from wice.peer.machine import (
+from wice.peer.effects import (
     Emit,
     Gathered,
-    PeerMachine,
     Publish,
     QueryMappings,
     RegisterAgent,
@@ -24,6 +23,7 @@ from wice.peer.machine import (
     UnregisterAgent,
     WakeAgent,
 )
+from wice.peer.machine import PeerMachine
 from wice.peer.sources import PeerAdded, PeerChange, PeerRemoved, PeerUpdated
 from wice.platform import Platform
 from wice.signaling.backend import Backend
