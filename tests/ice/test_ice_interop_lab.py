@@ -191,6 +191,7 @@ class Meeting:
     other: OtherAgent
     selected: Selected | None = None
     received: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     async def tell(self) -> None:
         """Tell the other our side: all at once, or each candidate when it is there."""
@@ -208,13 +209,14 @@ class Meeting:
         await self.other.tell("credentials", local.ufrag, local.password)
         if self.case.trickles:
             await self.other.tell("connect")
-        told: list[str] = []
         while True:
-            for text in map(format_candidate, self.driver.candidates):
-                if text not in told:
-                    told.append(text)
+            # Those of one moment: while they are told, more come, and perhaps the last.
+            candidates, are_all = self.driver.candidates, self.driver.candidates_complete
+            for text in map(format_candidate, candidates):
+                if text not in self.told:
+                    self.told.append(text)
                     await self.other.tell("candidate", text)
-            if self.driver.candidates_complete:
+            if are_all:
                 break
             await changed.wait()
             changed = trio.Event()
@@ -264,7 +266,8 @@ class Meeting:
     def state(self) -> str:
         """Where it stands, for a person."""
         pairs = "\n".join(map(str, self.agent.pair_reports()))
-        return f"ours: {self.agent.selected}\nthe other: {self.selected}\n{pairs}"
+        told = "\n".join(self.told)
+        return f"ours: {self.agent.selected}\nthe other: {self.selected}\n{told}\n{pairs}"
 
 
 @asynccontextmanager
