@@ -170,6 +170,33 @@ def test_the_rto_of_the_rfc_grows_with_the_list(network: Network) -> None:
     assert len(best) == 2 and best[1] - best[0] == pytest.approx(40 * 0.05)
 
 
+@pytest.mark.parametrize("timing", [Timing(), RFC_8445])
+def test_the_first_of_each_kind_waits_for_no_other(network: Network, timing: Timing) -> None:
+    agent = _alone(network, "192.0.2.1", "2001:db8::1", controlling=True, timing=timing)
+    kinds = ["host", "host", "srflx", "srflx", "relay"]
+    for index, kind in enumerate(kinds, start=1):
+        agent.add_remote_candidate(_told(index, kind=kind), network.now)
+    agent.add_remote_candidate(parse_candidate("9 1 udp 9 2001:db8::2 9 typ host"), network.now)
+    at_once = {t.path.remote.host for t in _requests(agent)}
+    if timing.is_by_the_rfc:
+        assert at_once == {"10.0.0.1"}
+        return
+    assert at_once == {"10.0.0.1", "10.0.0.3", "10.0.0.5", "2001:db8::2"}
+    assert len(_pass(network, agent, 0.02)) == 2
+
+
+def test_a_nomination_is_repeated_by_the_round_trip_that_is_known(network: Network) -> None:
+    agent = _alone(network, controlling=True)
+    agent.add_remote_candidate(_told(1), network.now)
+    (check,) = _requests(agent)
+    network.now += 0.06
+    agent.receive(_answer(check), check.path.remote, check.path.source, network.now)
+    (nomination,) = _requests(agent)
+    start = network.now
+    again = [at for at, t in _pass(network, agent, 0.3) if t.data == nomination.data]
+    assert again[0] - start == pytest.approx(1.25 * 0.06)
+
+
 def test_a_triggered_check_overtakes_the_list_and_takes_its_slot(network: Network) -> None:
     agent = _alone(network, controlling=False)
     for index in range(1, 11):

@@ -601,15 +601,15 @@ class Agent:
                 del self._triggered[pair]
                 continue
             self._start_check(pair, now, Purpose.TRIGGERED)
-            self._run.sent_triggered(now)
+            self._run.sent_triggered(pair.kind, now)
 
     def _check_ordinary(self, now: float) -> None:
-        """Start the next check of the list, at most one every Ta (RFC 8445 section 6.1.4.2)."""
-        if self._remote is None or now < self._run.next_ordinary_at:
-            return
-        pair = self._list.next_ordinary()
-        if pair is not None:
-            self._run.sent_ordinary(now)
+        """Start the next check of the list (RFC 8445 section 6.1.4.2)."""
+        while self._remote is not None:
+            pair = self._list.next_ordinary()
+            if pair is None or not self._run.may_send_ordinary(pair.kind, now):
+                return
+            self._run.sent_ordinary(pair.kind, now)
             self._start_check(pair, now, Purpose.ORDINARY)
 
     def _check_spares(self, now: float) -> None:

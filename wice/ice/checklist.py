@@ -208,9 +208,8 @@ class CheckList:
         ranks: defaultdict[tuple[str, bool], int] = defaultdict(int)
         ranked = []
         for pair in self._by_priority():
-            kind = (pair.candidate.type, pair.candidate.endpoint.is_ipv6)
-            ranked.append((ranks[kind], pair))
-            ranks[kind] += 1
+            ranked.append((ranks[pair.kind], pair))
+            ranks[pair.kind] += 1
         ranked.sort(key=lambda entry: entry[0])
         return [pair for _, pair in ranked]
 

@@ -117,6 +117,11 @@ class Pair:
         return self.base.foundation, self.candidate.foundation
 
     @property
+    def kind(self) -> tuple[str, bool]:
+        """The remote candidate's type, and whether it is IPv6: what works, works for a kind."""
+        return self.candidate.type, self.candidate.endpoint.is_ipv6
+
+    @property
     def is_relayed(self) -> bool:
         return self.base.relayed is not None or self.candidate.type == "relay"
 

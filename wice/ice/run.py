@@ -25,13 +25,23 @@ class Run:
         self.patient_until = now + self._timing.patience_s
         self.direct_until: float | None = None
         self._is_direct_over = False
+        self._kinds_begun: set[tuple[str, bool]] = set()
         self.retry_at: float | None = None
         self._retry_s = self._timing.retry_s
 
-    def sent_ordinary(self, now: float) -> None:
-        self.next_ordinary_at = now + self._timing.pace_s
+    def may_send_ordinary(self, kind: tuple[str, bool], now: float) -> bool:
+        """Whether the next check, of a pair of ``kind``, may go out: the first of its kind at once,
+        the others one every Ta.
+        """
+        is_first = kind not in self._kinds_begun and not self._timing.is_by_the_rfc
+        return is_first or now >= self.next_ordinary_at
 
-    def sent_triggered(self, now: float) -> None:
+    def sent_ordinary(self, kind: tuple[str, bool], now: float) -> None:
+        self._kinds_begun.add(kind)
+        self.next_ordinary_at = max(self.next_ordinary_at, now + self._timing.pace_s)
+
+    def sent_triggered(self, kind: tuple[str, bool], now: float) -> None:
+        self._kinds_begun.add(kind)
         self.next_triggered_at = now + self._timing.pace_s
         self.next_ordinary_at = max(self.next_ordinary_at, now) + self._timing.pace_s
 

@@ -15,7 +15,8 @@ class Timing:
     packets are lost. is_rto_by_load: the RTO is at least Ta for each pair that waits or is being
     checked. transmissions_max: sendings of one check before its pair has failed: after 6.4 s.
     last_wait_rtos: wait after the last of them, in first RTOs; 0 goes on with the backoff.
-    is_by_the_rfc: pairs are checked by priority alone, and a frozen one waits for its foundation.
+    is_by_the_rfc: pairs are checked by priority alone and all are paced, and a frozen one waits for
+    its foundation.
     patience_s: how long connectivity is awaited before it has failed (RFC 8863).
     retry_s: wait before failed pairs are tried again while no path exists; it doubles up to
     ``retry_max_s``. retry_transmissions_max: sendings of such a check. upgrade_s: between two
