@@ -1,0 +1,89 @@
+"""A peer that is reached through a relay, and the way from there to a direct path."""
+
+from typing import Any
+
+import pytest
+
+from wice.datagram import Endpoint, Path
+from wice.events import PeerTransitioned
+from wice.ice import Candidate, MappingBehaviour, PairSelected
+from wice.ice.candidate import base_of, host_candidate, relayed_candidate
+from wice.peer.effects import Gathered
+from wice.peer.machine import NO_PATH_REASON
+from wice.peer.states import State
+
+Mesh = Any
+"""The fixture's class; see conftest.py."""
+
+SERVER = Endpoint("203.0.113.1", 3478)
+
+
+def _relayed(host: str, port: int) -> Candidate:
+    return relayed_candidate(Endpoint("203.0.113.1", port), Endpoint(host, 51820), SERVER, 65_535)
+
+
+def _tell_of_relay(mesh: Mesh, side: Any, port: int) -> Candidate:
+    candidate = _relayed(side.host, port)
+    candidates = (host_candidate(Endpoint(side.host, 51820), 65_535), candidate)
+    gathered = Gathered(candidates, True, MappingBehaviour.ENDPOINT_INDEPENDENT)
+    side.machine.gathered_changed(gathered, mesh.now)
+    mesh.drain()
+    return candidate
+
+
+def test_a_relay_carries_until_a_direct_path_is_selected(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    side = mesh.controlling
+    machine = side.machine
+    (agent,) = machine.agents
+    direct = machine.path
+    relayed = Path(direct.remote, base_of(_relayed(side.host, 50_000)))
+    side.events.clear()
+    side.paths.clear()
+    for pair in (
+        PairSelected(relayed, "relay", "host", 0.05),
+        PairSelected(direct, "host", "host", 0.02),
+    ):
+        machine.agent_event(agent, pair, mesh.now)
+        mesh.drain()
+        assert (machine.path, machine.is_relayed) == (pair.path, pair.is_relayed)
+        assert machine.reason == ""
+        assert side.paths[-1][1] == pair.path, "WireGuard goes along at once"
+    transitions = [event for event in side.events if isinstance(event, PeerTransitioned)]
+    assert [event.new for event in transitions] == [State.CONNECTED, State.CONNECTED]
+
+
+@pytest.mark.parametrize(("is_ours", "is_relayed"), [(True, True), (False, True), (None, False)])
+def test_a_handshake_that_came_through_a_relay_found_a_relayed_path(
+    mesh: Mesh, is_ours: bool | None, is_relayed: bool
+) -> None:
+    """Before any check of ours was answered, whosever relay it was."""
+    mesh.is_path_up = False
+    ours, theirs = (_tell_of_relay(mesh, *which) for which in _relays(mesh))
+    mesh.run(15.0)
+    machine = mesh.controlled.machine
+    assert machine.path is None
+    path = Path(Endpoint(mesh.controlling.host, 51820))
+    if is_ours is True:
+        path = Path(path.remote, base_of(ours))
+    elif is_ours is False:
+        path = Path(Endpoint(theirs.host, theirs.port))
+    machine.handshake_completed(path, mesh.now)
+    assert machine.path == path
+    assert machine.is_relayed is is_relayed
+
+
+def _relays(mesh: Mesh) -> tuple[tuple[Any, int], tuple[Any, int]]:
+    return (mesh.controlled, 50_000), (mesh.controlling, 50_001)
+
+
+def test_whether_there_is_a_relay_belongs_to_why_there_is_no_path(mesh: Mesh) -> None:
+    mesh.is_path_up = False
+    mesh.run(15.0)
+    machine = mesh.controlled.machine
+    assert machine.reason.startswith(NO_PATH_REASON)
+    assert machine.reason.endswith("; no relay here or there")
+    _tell_of_relay(mesh, mesh.controlling, 50_001)
+    mesh.run(1.0)
+    assert machine.reason.startswith(NO_PATH_REASON)
+    assert "relay" not in machine.reason
