@@ -88,7 +88,7 @@ class Scripted:
         self.client.receive(data, source, self.now)
 
     def events(self) -> list[object]:
-        found = []
+        found: list[object] = []
         while (event := self.client.poll_event()) is not None:
             found.append(event)
         return found
@@ -548,11 +548,27 @@ def test_a_change_of_network_ends_the_wait_of_one_that_failed() -> None:
     network.mute = True
     client = network.client()
     network.run(100.0)
-    assert client.state is State.WAITING
+    assert network.said(AllocationFailed)
     network.mute = False
     client.network_changed(network.now)
     network.run(2.5 * RTT_S)
     assert client.state is State.ALLOCATED
+
+
+def test_a_change_of_network_ends_a_request_that_is_under_way() -> None:
+    """Its end would else be taken for that of the new one."""
+    script = Scripted()
+    asked = script.asked()
+    script.now = script.client.deadline() or 0.0
+    for _ in range(Timing().transmissions_max - 1):
+        script.client.handle_timeout(script.now)
+        script.now = script.client.deadline() or 0.0
+    script.client.network_changed(script.now)
+    assert script.client.state is State.ASKING
+    found = []
+    while (sent := script.asked()) is not None:
+        found.append(sent)
+    assert asked is not None and found[-1].transaction_id != asked.transaction_id
 
 
 def test_a_restarted_server_is_noticed_while_data_flows() -> None:

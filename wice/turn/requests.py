@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from wice.stun import TRANSACTION_ID_SIZE_BYTES, Challenge, Class, Method, encode
+from wice.stun import TRANSACTION_ID_SIZE_BYTES, Challenge, Class, Message, Method, encode
+from wice.turn.messages import ErrorCode
 from wice.turn.timing import Timing
 
 REQUESTS_MAX: Final = 64
@@ -14,6 +15,9 @@ _RTO_PER_RTT: Final = 1.5
 
 Build = Callable[[bytes], Sequence[tuple[int, bytes]]]
 """The attributes of a request, by its transaction id: addresses are mixed with it."""
+
+Check = Callable[[Message], None]
+"""Raises RemoteProtocolError for a success that lacks what it must have."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +30,7 @@ class Request:
     method: Method
     build: Build
     done: Callable[["Request", "Answer"], None]
+    check: Check | None = None
     transaction_id: bytes = b""
     data: bytes = b""
     challenge: Challenge | None = None
@@ -45,6 +50,10 @@ class Answer:
     values: dict[int, bytes] = field(default_factory=dict)
     relayed: tuple[bytes, ...] = ()
     transaction_id: bytes = b""
+
+    @property
+    def refuses_credentials(self) -> bool:
+        return self.code in (ErrorCode.UNAUTHENTICATED, ErrorCode.WRONG_CREDENTIALS)
 
 
 class Requests:
