@@ -13,6 +13,7 @@ from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
 from wice.stun import (
     Accounts,
+    Attribute,
     Authenticated,
     BindingServer,
     Class,
@@ -56,6 +57,7 @@ late copy of one that ends an allocation must not end the next one."""
 
 _BINDING_REQUEST: Final = b"\x00\x01"
 _SEND_INDICATION: Final = b"\x00\x16"
+_SIGNATURES: Final = frozenset({Attribute.MESSAGE_INTEGRITY, Attribute.MESSAGE_INTEGRITY_SHA256})
 
 
 class TurnServer:
@@ -174,9 +176,14 @@ class TurnServer:
         if self._answer_again(request, path, now):
             self.counts["requests that came again"] += 1
             return
+        is_signed = not _SIGNATURES.isdisjoint(request.attributes)
+        # Before a challenge is made: who forges sources shall not choose how much is hashed here.
+        if not is_signed and not self._may_refuse(path.client.host, now):
+            return
         user = self._authentication.check(request, path.client, now)
         if not isinstance(user, Authenticated):
-            self._refuse(request, path, user, now)
+            if not is_signed or self._may_refuse(path.client.host, now):
+                self._refuse(request, path, user)
             return
         self.counts[request.method.name.lower()] += 1
         response = self._requests.answer(request, path, user, now)
@@ -209,11 +216,13 @@ class TurnServer:
                 self._answers.popitem(last=False)
         self._transmit(response, path)
 
-    def _refuse(self, request: Message, path: ClientPath, refusal: Refusal, now: float) -> None:
-        host = path.client.host
-        if not self._refusal_limit.allows(host, now) or not self._refusals.take(1, now):
-            self.counts["refusals held back"] += 1
-            return
+    def _may_refuse(self, host: str, now: float) -> bool:
+        if self._refusal_limit.allows(host, now) and self._refusals.take(1, now):
+            return True
+        self.counts["refusals held back"] += 1
+        return False
+
+    def _refuse(self, request: Message, path: ClientPath, refusal: Refusal) -> None:
         self.counts[f"error {refusal.code}"] += 1
         response = encode(
             request.method,
