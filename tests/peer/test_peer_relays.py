@@ -62,7 +62,7 @@ def test_a_handshake_that_came_through_a_relay_found_a_relayed_path(
     ours, theirs = (_tell_of_relay(mesh, *which) for which in _relays(mesh))
     mesh.run(15.0)
     machine = mesh.controlled.machine
-    assert machine.path is None
+    assert machine.reason
     path = Path(Endpoint(mesh.controlling.host, 51820))
     if is_ours is True:
         path = Path(path.remote, base_of(ours))
