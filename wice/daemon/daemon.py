@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 
 import trio
@@ -10,6 +10,7 @@ import trio
 from wice.config import Config
 from wice.daemon.control import Verb, bind_control, serve_control
 from wice.daemon.interfaces import Interfaces
+from wice.daemon.network import public_addresses
 from wice.daemon.relay import CommunityRelay
 from wice.daemon.status import daemon_status
 from wice.daemon.why import explain_peer
@@ -101,7 +102,8 @@ async def run_bootstrap(
             # A TURN server answers STUN, too.
             stun_ports = tuple(port for port in stun_ports if port != config.relay.port)
         if stun_ports:
-            await nursery.start(serve_stun, stun_ports)
+            public = public_addresses(platform)
+            await nursery.start(partial(serve_stun, stun_ports, public_addresses=public))
         async with _open_transport(
             config,
             platform,

@@ -6,6 +6,7 @@ from typing import Final
 import trio
 
 from wice.errors import DeviceError
+from wice.ice.policy import is_private
 from wice.platform import Platform
 
 LOOK_AGAIN_S: Final = 1.0
@@ -56,6 +57,16 @@ def every_address(platform: Platform) -> list[str]:
     """All that the host answers to, tunnels and links that are down included; raise DeviceError."""
     return [
         str(address.ip) for interface in platform.interfaces() for address in interface.addresses
+    ]
+
+
+def public_addresses(platform: Platform) -> list[str]:
+    """Those of links that are up which mean the same everywhere; raise DeviceError."""
+    return [
+        str(address.ip)
+        for interface in platform.interfaces()
+        for address in interface.addresses
+        if interface.is_up and not is_private(str(address.ip))
     ]
 
 

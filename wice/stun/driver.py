@@ -54,8 +54,8 @@ async def serve_stun(
             raise DeviceRejectedError("this host has none of the addresses to serve STUN on")
         async with trio.open_nursery() as nursery:
             for listener in listeners:
-                for endpoint in listener.bound:
-                    nursery.start_soon(listener.serve, endpoint.port)
+                for port in listener.ports:
+                    nursery.start_soon(listener.serve, port)
             task_status.started(bound)
     finally:
         for listener in listeners:
@@ -92,6 +92,11 @@ class _Listener:
     def close(self) -> None:
         for opened in self._sockets.values():
             opened.close()
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Those of ``bound``, and the one beside a single one."""
+        return tuple(self._sockets)
 
     async def serve(self, port: int) -> None:
         bound = self._sockets[port]
