@@ -445,3 +445,14 @@ async def test_a_server_that_the_host_has_no_way_to_ends_nothing(served: RelaySe
             await alice.has_allocation()
             assert alice.relays.allocations[0].server == served.endpoint
             assert alice.port.dropped["EACCES"]
+
+
+async def test_a_path_of_an_allocation_that_is_gone_is_dropped_by_the_port() -> None:
+    with trio.fail_after(TIMEOUT_S):
+        async with a_host() as alice, a_host() as bob:
+            gone = Path(Endpoint("127.0.0.1", bob.port.port), "203.0.113.1:50000")
+            alice.port.transmit(WIREGUARD, gone)
+            alice.port.transmit(WIREGUARD, Path(gone.remote))
+            await bob.device.receive()
+            assert bob.device.statistics().current_buffer_used == 0
+            assert alice.port.dropped["a path that is no longer there"] == 1

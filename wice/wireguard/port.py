@@ -157,7 +157,8 @@ class UdpSocket:
                     await self._send(data, path)
                 except OSError as error:
                     # No route, no such address, a firewall: the protocols above see the silence.
-                    self._dropped[errno.errorcode.get(error.errno or 0, "OSError")] += 1
+                    reason = errno.errorcode.get(error.errno or 0, "a path that is no longer there")
+                    self._dropped[reason] += 1
             self._is_sent.set()
             self._is_sent = trio.Event()
             self._has_waiting = trio.Event()
