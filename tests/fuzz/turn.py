@@ -55,7 +55,7 @@ class ServerUnderFire:
         self.client = self.network.client()
         self.client.bind_channel(PEER, self.network.now)
         self.network.run(1.0)
-        challenge = self.client._authentication.challenge
+        challenge = self.client._exchange.challenge
         assert challenge is not None
         self.challenge = challenge
 
@@ -170,7 +170,7 @@ class ClientUnderFire:
                 + self.asked[8:20]
                 + data[20:]
             )
-        challenge = self.client._authentication.challenge
+        challenge = self.client._exchange.challenge
         if len(data) >= 20 and data[0] < 4:
             data = sealed(data, challenge.key if challenge else None)
         try:
@@ -181,7 +181,7 @@ class ClientUnderFire:
 
     def check(self) -> None:
         client = self.client
-        assert len(client._requests) <= 64
+        assert len(client._exchange) <= 64
         for _ in range(2_000):  # whatever was said before, a server that serves is found
             if client.state is State.ALLOCATED:
                 return

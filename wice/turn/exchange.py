@@ -58,6 +58,14 @@ class Exchange:
         self._authentication = ClientAuthentication(credentials)
         self._requests = Requests(timing, random_bytes)
 
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    @property
+    def challenge(self) -> Challenge | None:
+        """What the next request answers; None before the server's first."""
+        return self._authentication.challenge
+
     @property
     def is_full(self) -> bool:
         """Whether what else there is to ask has to wait for answers."""
@@ -128,7 +136,7 @@ class Exchange:
             request.done(request, Answer(None, now))
 
     def _send(self, request: Request, now: float) -> None:
-        self.transmits.append(self._requests.send(request, self._authentication.challenge, now))
+        self.transmits.append(self._requests.send(request, self.challenge, now))
 
     def _learn(self, message: Message, code: int, sent_with: Challenge | None) -> bool:
         authentication = self._authentication
