@@ -10,6 +10,7 @@ from tests.bench.report import Machine, Row, print_table, write_json
 GROUPS = {
     "stun": ("bench_stun", "rows"),
     "ice": ("bench_ice", "rows"),
+    "ice-idle": ("bench_ice_idle", "rows"),
     "wireguard": ("bench_wireguard_tunnel", "rows"),
     "process": ("bench_process", "rows"),
     "simulation": ("bench_simulation", "rows"),

@@ -84,7 +84,7 @@ class AioiceNetwork(Network):
         self.loop.call_at(time, act)
 
 
-class _Connection(aioice.Connection):
+class _Connection(aioice.Connection):  # type: ignore[misc]
     """Notes when its first pair is valid, and when one is nominated."""
 
     valid_at: float | None = None

@@ -11,8 +11,9 @@ class Timing:
 
     pace_s: least time between two checks of the list, Ta (RFC 8445 section 14.2 allows 5 ms).
     rto_s: wait for an answer before the first retransmission; it grows ``backoff`` times each, up
-    to ``rto_max_s``. rto_min_s: the same where the round trip is known and shorter. RFC 8445 section 14.3 says at least 500 ms, doubling, which costs most where
-    packets are lost. is_rto_by_load: the RTO is at least Ta for each pair that waits or is being
+    to ``rto_max_s``. RFC 8445 section 14.3 says at least 500 ms, doubling, which costs most where
+    packets are lost. rto_min_s: the least first wait where the round trip of the pair is known.
+    is_rto_by_load: the RTO is at least Ta for each pair that waits or is being
     checked. transmissions_max: sendings of one check before its pair has failed: after 6.4 s.
     last_wait_rtos: wait after the last of them, in first RTOs; 0 goes on with the backoff.
     is_by_the_rfc: pairs are checked by priority alone and all are paced, and a frozen one waits for
