@@ -10,7 +10,7 @@ import trio
 
 import sims.machines.machine
 import wice.daemon.daemon
-from sims.model.faults import Crash, Fault, Sleep
+from sims.model.faults import Crash, Fault, Sleep, Stop
 from sims.model.link import LineModel
 from sims.model.nat import NAT_KINDS
 from sims.model.result import RunResult
@@ -165,6 +165,15 @@ def test_a_relay_that_stays_away_is_told_as_the_reason(play: Play) -> None:
         assert status["relayed"] == []
         assert status["reason"] == "the server does not answer"
     assert len(seen.statuses) == 2
+
+
+def test_who_is_stopped_gives_its_allocation_back(play: Play) -> None:
+    """Not so who crashes: then the next one has to end it first (437), or it counts for long."""
+    for fault, is_given_back in ((Stop, True), (Crash, False)):
+        _, seen = play(("symmetric", "symmetric"), fault(at_s=30.0, target="alice", for_s=5.0))
+        counters = seen.counters()
+        assert counters["allocations ended"] == 1
+        assert ("error 437" not in counters) is is_given_back
 
 
 def test_a_member_gets_no_further_than_its_budget(play: Play) -> None:

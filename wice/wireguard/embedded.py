@@ -139,6 +139,7 @@ async def open_embedded(
                 yield device
                 nursery.cancel_scope.cancel()
         finally:
+            await port.send_rest()
             tunnel_indices.discard(tun.index)
             tun.close()
     finally:

@@ -30,6 +30,9 @@ FREE_PORT_ATTEMPTS_MAX = 16
 SENDING_DATAGRAMS_HIGH = 64
 """From so many on, ``wait_sent`` waits: packets queue in the kernel's TUN and not here."""
 
+SEND_REST_S = 0.1
+"""How long the end of a port is held up for what still waits to be sent."""
+
 SOCKET_BUFFER_SIZE_BYTES = 4 << 20
 
 OnWireGuard = Callable[[bytes, Endpoint, str | None], None]
@@ -112,6 +115,12 @@ class SharedPort:
                 nursery.start_soon(udp.send_waiting)
                 nursery.start_soon(udp.receive_into, self._take)
 
+    async def send_rest(self) -> None:
+        """Send what still waits when all that sends has ended, as goodbyes do; give up soon."""
+        with trio.move_on_after(SEND_REST_S, shield=True):
+            for udp in self._sockets.values():
+                await udp.send_rest()
+
     def close(self) -> None:
         self._is_closed = True
         self._arrived.set()
@@ -151,18 +160,22 @@ class UdpSocket:
 
     async def send_waiting(self) -> None:
         while True:
-            while self._waiting:
-                data, path = self._waiting.popleft()
-                try:
-                    await self._send(data, path)
-                except OSError as error:
-                    # No route, no such address, a firewall: the protocols above see the silence.
-                    reason = errno.errorcode.get(error.errno or 0, "a path that is no longer there")
-                    self._dropped[reason] += 1
+            await self.send_rest()
             self._is_sent.set()
             self._is_sent = trio.Event()
             self._has_waiting = trio.Event()
             await self._has_waiting.wait()
+
+    async def send_rest(self) -> None:
+        """Send until nothing waits."""
+        while self._waiting:
+            data, path = self._waiting.popleft()
+            try:
+                await self._send(data, path)
+            except OSError as error:
+                # No route, no such address, a firewall: the protocols above see the silence.
+                reason = errno.errorcode.get(error.errno or 0, "a path that is no longer there")
+                self._dropped[reason] += 1
 
     async def _send(self, data: bytes, path: Path) -> None:
         if path.remote.is_ipv6:
