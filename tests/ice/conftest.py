@@ -59,17 +59,24 @@ class Nat:
 
 @dataclass(eq=False)
 class Host:
-    """A host with one agent. Give ``nat`` for a private one, ``relay`` for an allocation."""
+    """A host with one agent. Give ``nat`` for a private one, ``relay`` for an allocation,
+    ``more_relays`` for those on other servers.
+    """
 
     network: "Network"
     addresses: tuple[str, ...]
     agent: Agent
     nat: Nat | None
     relay: Endpoint | None = None
+    more_relays: tuple[Endpoint, ...] = ()
     events: list[tuple[float, AgentEvent]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     sent: int = 0
     wanted_at: float | None = None
+
+    @property
+    def relays(self) -> tuple[Endpoint, ...]:
+        return ((self.relay,) if self.relay is not None else ()) + self.more_relays
 
     def candidates(self) -> list[Candidate]:
         """Host candidates and, behind a NAT, what the STUN server sees."""
@@ -80,8 +87,8 @@ class Host:
             if self.nat is not None and not base.is_ipv6:
                 mapped = self.nat.outbound(base, STUN_SERVER)
                 found.append(server_reflexive_candidate(mapped, base, STUN_SERVER, 65_535 - index))
-        if self.relay is not None:
-            found.append(relayed_candidate(self.relay, self.relay, STUN_SERVER, 65_535))
+        for index, relay in enumerate(self.relays):
+            found.append(relayed_candidate(relay, relay, STUN_SERVER, 65_535 - index))
         return found
 
     def named(self, kind: type) -> list[AgentEvent]:
@@ -119,6 +126,7 @@ class Network:
         self.is_cut: Callable[[Endpoint, Endpoint], bool] = lambda *_: False
         self.on_send: Callable[[Host, bytes], None] = lambda *_: None
         self.hosts: list[Host] = []
+        self.permitted: set[tuple[Endpoint, str]] = set()
         self._random = random.Random(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -159,8 +167,9 @@ class Network:
             assert transmit.path.source is not None
             host.sent += 1
             self.on_send(host, transmit.data)
-            if host.relay is not None and transmit.path.source == str(host.relay):
-                self._relay(host.relay, transmit.path.remote, transmit.data)
+            relay = next((r for r in host.relays if str(r) == transmit.path.source), None)
+            if relay is not None:
+                self._relay(relay, transmit.path.remote, transmit.data)
                 continue
             source = Endpoint(transmit.path.source, PORT)
             self._route(host, source, transmit.path.remote, transmit.data)
@@ -191,14 +200,18 @@ class Network:
             self.at(delay_s, lambda: self._arrive(source, remote, data))
 
     def _relay(self, relay: Endpoint, remote: Endpoint, data: bytes) -> None:
-        """From a host through its allocation: as long again as directly."""
+        """From a host through its allocation: as long again as directly. Whom it sends to may
+        answer (RFC 8656 section 9).
+        """
+        self.permitted.add((relay, remote.host))
         if self._random.random() >= self.loss and not self.is_cut(relay, remote):
             self.at(2 * self.latency_s, lambda: self._arrive(relay, remote, data))
 
     def _arrive(self, source: Endpoint, remote: Endpoint, data: bytes) -> None:
         for host in self.hosts:
-            if host.relay == remote:
-                self.deliver(host, data, source, str(remote))
+            if remote in host.relays:
+                if (remote, source.host) in self.permitted:
+                    self.deliver(host, data, source, str(remote))
                 return
             if host.nat is not None and host.nat.public == remote.host:
                 inside = host.nat.inbound(remote.port, source)

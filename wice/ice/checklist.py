@@ -252,14 +252,23 @@ class CheckList:
             known.add(pair.state)
 
     def _trim(self, keep: Pair | None = None) -> None:
-        """Drop the worst pairs beyond the bound, those that work and ``keep`` last."""
+        """Drop the worst pairs beyond the bound; the best of each kind, from here and through a
+        relay, those that work and ``keep`` last.
+        """
         self._order = None
         excess = len(self._pairs) - PAIRS_MAX
         if excess <= 0:
             return
         worst_first = self._by_priority()
         worst_first.reverse()
-        worst_first.sort(key=lambda pair: (pair is keep, pair.state is State.SUCCEEDED))
+        best = {(pair.kind, pair.base.relayed is None): pair for pair in worst_first}
+        worst_first.sort(
+            key=lambda pair: (
+                pair is keep,
+                pair.state is State.SUCCEEDED,
+                best[pair.kind, pair.base.relayed is None] is pair,
+            )
+        )
         for pair in worst_first[:excess]:
             del self._pairs[pair.base.address, pair.candidate.endpoint]
 

@@ -1,0 +1,187 @@
+"""Relayed pairs between two agents: when they are used, left, kept warm and replaced."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from wice.datagram import Endpoint
+from wice.errors import RemoteProtocolError
+from wice.ice import (
+    CandidatePolicy,
+    Credentials,
+    PairSelected,
+    PairValidated,
+    SelectedPathLost,
+    Timing,
+    parse_candidate,
+)
+from wice.ice import budget as budget_module
+from wice.ice import checklist as checklist_module
+from wice.stun import Class, parse
+
+Network = Any
+Host = Any
+
+RELAY_A = Endpoint("198.51.100.71", 50_001)
+RELAY_B = Endpoint("198.51.100.72", 50_002)
+SPARE_RELAY_B = Endpoint("198.51.100.73", 50_003)
+RELAYS = (RELAY_A, RELAY_B, SPARE_RELAY_B)
+
+
+def _is_direct(source: Endpoint, remote: Endpoint) -> bool:
+    return source not in RELAYS and remote not in RELAYS
+
+
+def _meet(a: Host, b: Host) -> None:
+    a.meet(b, renomination=True)
+    b.meet(a, renomination=True)
+
+
+def _has_path(network: Network, host: Host) -> bool:
+    """Whether data that ``host`` sends now along its path gets there."""
+    selected = host.agent.selected
+    if selected is None:
+        return False
+    relay = next((r for r in host.relays if str(r) == selected.path.source), None)
+    source = relay or Endpoint(selected.path.source, selected.path.remote.port)
+    return not network.is_cut(source, selected.path.remote)
+
+
+def _run_without_gap(network: Network, hosts: tuple[Host, ...], duration_s: float) -> None:
+    for _ in range(round(duration_s / 0.01)):
+        network.run(0.01)
+        assert all(_has_path(network, host) for host in hosts)
+
+
+@pytest.mark.parametrize("is_both", [False, True])
+def test_relays_connect_what_cannot_be_punched(
+    network: Network, make_nat: Any, is_both: bool
+) -> None:
+    symmetric = {"mapping": "address-and-port", "filtering": "address-and-port"}
+    a = network.host(
+        "10.0.0.1",
+        controlling=True,
+        nat=make_nat("198.51.100.1", **symmetric),
+        relay=RELAY_A if is_both else None,
+    )
+    b = network.host("10.0.0.2", nat=make_nat("198.51.100.2", **symmetric), relay=RELAY_B)
+    _meet(a, b)
+    network.run(10)
+    for host in (a, b):
+        (event,) = host.named(PairSelected)
+        assert event.is_relayed
+    _run_without_gap(network, (a, b), 40)
+
+
+def test_only_relays_on_both_sides(network: Network) -> None:
+    a = network.host("192.0.2.1", controlling=True, relay=RELAY_A)
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    for host in (a, b):
+        host.agent.set_local_candidates(host.candidates(), network.now, CandidatePolicy.RELAY)
+    for host, other in ((a, b), (b, a)):
+        host.meet(other, [c for c in other.candidates() if c.type == "relay"])
+    network.run(10)
+    assert (a.agent.selected.path.source, a.agent.selected.path.remote) == (str(RELAY_A), RELAY_B)
+    assert (b.agent.selected.path.source, b.agent.selected.path.remote) == (str(RELAY_B), RELAY_A)
+
+
+def test_a_relay_is_not_selected_where_direct_works(network: Network) -> None:
+    a = network.host("192.0.2.1", controlling=True, relay=RELAY_A)
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    _meet(a, b)
+    network.run(60)
+    for host in (a, b):
+        assert [event.is_relayed for event in host.named(PairSelected)] == [False]
+
+
+def test_relayed_becomes_direct_without_a_gap(network: Network) -> None:
+    a = network.host("192.0.2.1", controlling=True, relay=RELAY_A)
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    network.is_cut = _is_direct
+    _meet(a, b)
+    network.run(20)
+    assert a.agent.selected.path.remote in RELAYS or a.agent.selected.path.source == str(RELAY_A)
+    network.is_cut = lambda *_: False
+    _run_without_gap(network, (a, b), Timing().upgrade_s + 1)
+    for host in (a, b):
+        assert not host.named(PairSelected)[-1].is_relayed
+        assert not host.named(SelectedPathLost)
+
+
+def test_a_warm_relay_takes_over_when_the_direct_way_closes(network: Network) -> None:
+    a = network.host("192.0.2.1", controlling=True)
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    _meet(a, b)
+    network.run(300)
+    for host in (a, b):
+        relayed = next(r for r in host.agent.pair_reports() if r.is_relayed)
+        assert relayed.last_answer_at_s > network.now - 30
+    network.is_cut = _is_direct
+    network.run(12)
+    for host in (a, b):
+        assert _has_path(network, host)
+        assert not host.named(SelectedPathLost)
+
+
+def test_another_relay_carries_at_once_when_an_allocation_is_lost(network: Network) -> None:
+    a = network.host("192.0.2.1", controlling=True)
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    b.more_relays = (SPARE_RELAY_B,)
+    b.agent.set_local_candidates(b.candidates(), network.now)
+    network.is_cut = _is_direct
+    _meet(a, b)
+    network.run(60)
+    assert b.agent.selected.path.source == str(RELAY_B)
+    b.relay, start = None, network.now
+    b.agent.set_local_candidates(b.candidates(), network.now)
+    network.drain(b)
+    (valid,) = [e for at, e in b.events if isinstance(e, PairValidated) and at == start]
+    assert valid.path.source == str(SPARE_RELAY_B) and valid.is_relayed
+    told = [Endpoint(c.host, c.port) for c in b.candidates()]
+    a.agent.retain_remote_candidates(told, network.now)
+    network.drain(a)
+    network.run(1)
+    assert a.agent.selected.path.remote == SPARE_RELAY_B
+    assert b.agent.selected.path.source == str(SPARE_RELAY_B)
+    assert not a.named(SelectedPathLost)
+
+
+def test_relayed_pairs_neither_multiply_nor_give_way_to_direct_ones(network: Network) -> None:
+    agent = network.host(*(f"192.0.2.{i}" for i in range(1, 5)), relay=RELAY_A).agent
+    agent.set_remote(Credentials("abcdefgh", "r" * 24), network.now)
+    for index in range(1, 51):
+        told = f"{index} 1 udp {2_130_706_000 - index} 10.0.0.{index} 9 typ host"
+        agent.add_remote_candidate(parse_candidate(told), network.now)
+    for index in range(1, 41):
+        told = f"r 1 udp {16_777_000 - index} 203.0.113.{index} 9 typ relay raddr 0.0.0.0 rport 9"
+        agent.add_remote_candidate(parse_candidate(told), network.now)
+    pairs = agent.pairs()
+    assert len(pairs) == checklist_module.PAIRS_MAX
+    kinds = Counter((p.path.source == str(RELAY_A), p.remote_type) for p in pairs)
+    assert kinds[True, "host"] == kinds[False, "relay"] == kinds[True, "relay"] == 1
+
+
+def test_a_victim_gets_as_little_through_a_relay(network: Network) -> None:
+    """One budget for an address, whatever it is checked from."""
+    host = network.host("192.0.2.1", controlling=True, relay=RELAY_A)
+    host.more_relays = (RELAY_B, SPARE_RELAY_B)
+    host.agent.set_local_candidates(host.candidates(), network.now)
+    host.agent.set_remote(Credentials("abcdefgh", "r" * 24), network.now)
+    for index in range(10_000):
+        told = f"{index} 1 udp {index + 1} 203.0.113.9 {1_024 + index} typ host"
+        try:
+            host.agent.add_remote_candidate(parse_candidate(told), network.now)
+        except RemoteProtocolError as error:
+            host.dropped.append(str(error))
+    requests: list[bytes] = []
+    network.on_send = lambda _, data: (
+        requests.append(data) if parse(data).message_class is Class.REQUEST else None
+    )
+    network.run(60)
+    assert len(host.dropped) == 10_000 - checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX
+    budget = budget_module.CHECKS_PER_HOST_MAX + 60 / budget_module.REFILL_S
+    assert 0 < len(requests) <= 9 * budget
+    pairs = 4 * checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX
+    started = sum(bool(report.checks_sent) for report in host.agent.pair_reports())
+    assert started <= budget < pairs
