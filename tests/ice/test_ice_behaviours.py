@@ -731,6 +731,76 @@ def test_a_victim_gets_little(network: Network, is_named: bool) -> None:
     assert len(agent.pairs()) <= 2 * checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX
 
 
+def test_candidates_at_many_victims_are_bounded(network: Network) -> None:
+    """10,000 addresses, told and seen to send checks: a hundred at most get any of ours."""
+    agent = _alone(network, controlling=False)
+    asked: Counter[str] = Counter()
+    for index in range(10_000):
+        victim = Endpoint(f"203.0.{index // 250}.{index % 250 + 1}", 9)
+        try:
+            text = f"{index} 1 udp {index + 1} {victim.host} {victim.port} typ host"
+            agent.add_remote_candidate(parse_candidate(text), network.now)
+        except RemoteProtocolError:
+            agent.receive(_check(agent, tid=index), victim, "192.0.2.1", network.now)
+        asked.update(t.path.remote.host for t in _requests(agent))
+    for _, sent in _pass(network, agent, 60):
+        asked[sent.path.remote.host] += 1
+    assert 0 < len(asked) <= checklist_module.REMOTE_CANDIDATES_MAX
+    assert max(asked.values()) <= Timing().transmissions_max + 2 * 6
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+def test_a_flood_of_forged_messages_changes_nothing(network: Network, is_connected: bool) -> None:
+    """A stranger knows the addresses and sees no datagram of ours."""
+    a, b = network.host("192.0.2.1", controlling=True), network.host("192.0.2.2")
+    a.meet(b)
+    b.meet(a)
+    network.run(20 if is_connected else 0)
+    agent, peer = a.agent, Endpoint("192.0.2.2", 51_820)
+    before = agent.pairs(), agent.deadline()
+    stranger = Credentials(agent.local.ufrag, "s" * 24)
+    for index in range(1_000):
+        tid = index.to_bytes(12, "big")
+        key = IntegrityKey(stranger.password.encode())
+        mapped = [(Attribute.XOR_MAPPED_ADDRESS, pack_xor_address(peer, tid))]
+        conflict = [(Attribute.ERROR_CODE, bytes((0, 0, 4, 87)))]
+        names = [(Attribute.USERNAME, f"{stranger.ufrag}:{REMOTE.ufrag}".encode())]
+        for kind, attributes in (
+            (Class.REQUEST, names),
+            (Class.SUCCESS, mapped),
+            (Class.ERROR, conflict),
+        ):
+            with pytest.raises(RemoteProtocolError):
+                agent.receive(
+                    encode(Method.BINDING, kind, tid, attributes, key=key),
+                    peer,
+                    "192.0.2.1",
+                    network.now,
+                )
+    assert _sent(agent) == [] and agent.poll_event() is None
+    assert (agent.pairs(), agent.deadline()) == before
+    network.run(60)
+    assert agent.selected is not None and not a.named(SelectedPathLost)
+
+
+def test_an_answer_with_a_seen_transaction_and_no_password_does_nothing(network: Network) -> None:
+    """Who sees our datagrams knows the transaction; the password is not in them."""
+    agent = _alone(network, controlling=True)
+    agent.add_remote_candidate(_told(1), network.now)
+    (check,) = _requests(agent)
+    tid = parse(check.data).transaction_id
+    for error in (400, 487):
+        attributes = [(Attribute.ERROR_CODE, bytes((0, 0, error // 100, error % 100)))]
+        forged = encode(
+            Method.BINDING, Class.ERROR, tid, attributes, key=IntegrityKey(b"not the password")
+        )
+        with pytest.raises(RemoteProtocolError):
+            agent.receive(forged, check.path.remote, check.path.source, network.now)
+    assert agent.controlling and agent.pairs()[0].state == "in progress"
+    agent.receive(_answer(check), check.path.remote, check.path.source, network.now)
+    assert agent.pairs()[0].state == "succeeded"
+
+
 def test_an_address_that_answers_has_no_budget(network: Network) -> None:
     network.loss = 0.3
     a = network.host(*(f"192.0.2.{i}" for i in range(1, 6)), controlling=True)
