@@ -21,6 +21,7 @@ from wice.platform import IPInterface, IPNetwork
 from wice.relay_config import RelayConfig, read_relay
 from wice.section import Place, StructT, convert_section, place_text
 from wice.stun.uri import StunURI, parse_stun_uri
+from wice.turn_config import TurnServerConfig, read_turn_servers
 from wice.wireguard.device import PeerConfig
 
 PEERS_MAX = 10_000
@@ -62,6 +63,7 @@ class _IceSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     interfaces: list[str] = []
     exclude_interfaces: list[str] = []
     relays: bool = True
+    turn: list[dict[str, Any]] = []
 
 
 class _StunServerSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -103,13 +105,14 @@ class InterfaceConfig:
 class IceConfig:
     """``[ice]`` but its servers. candidates: what peers are told. interfaces: patterns (``eth*``)
     of those whose addresses become candidates, none for all, less those of exclude_interfaces.
-    relays: whether the community's relays are used.
+    relays: whether the community's relays are used. turn: relays that are used besides.
     """
 
     candidates: CandidatePolicy = CandidatePolicy.ALL
     interfaces: tuple[str, ...] = ()
     exclude_interfaces: tuple[str, ...] = ()
     relays: bool = True
+    turn: tuple[TurnServerConfig, ...] = ()
 
     def uses(self, interface: str) -> bool:
         """Whether the addresses of ``interface`` become candidates."""
@@ -184,7 +187,7 @@ class _Reader:
                 "a daemon with interfaces does not relay",
                 "put [relay] into the file of a bootstrap node",
             )
-        if candidate_policy is CandidatePolicy.RELAY and not ice.relays:
+        if candidate_policy is CandidatePolicy.RELAY and not (ice.relays or ice.turn):
             raise self._error(
                 "ice.relays",
                 'without relays there is nothing to tell peers, as candidates = "relay" says',
@@ -208,6 +211,7 @@ class _Reader:
                 interfaces=self._patterns(ice.interfaces, "ice.interfaces"),
                 exclude_interfaces=self._patterns(ice.exclude_interfaces, "ice.exclude_interfaces"),
                 relays=ice.relays,
+                turn=read_turn_servers(ice.turn, self._file, partial(self._error_in, "ice.turn")),
             ),
             relay=relay,
         )

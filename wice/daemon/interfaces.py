@@ -8,6 +8,7 @@ import trio
 
 from wice.config import Config, InterfaceConfig
 from wice.daemon.network import HostAddresses, follow_clock, follow_network
+from wice.daemon.relay_servers import RelayServers
 from wice.daemon.timestamp_floor import TimestampFloor
 from wice.errors import NameNotResolvedError
 from wice.events import EventStream
@@ -69,8 +70,15 @@ class Interfaces:
         """Run the peers of every interface."""
         for interface, device in self._devices:
             await self._start(interface, device, transport, backend, nursery)
+        servers = RelayServers(
+            self._config.ice.turn,
+            DnsLookup(),
+            self._platform.random_bytes,
+            self._set_relay_servers,
+        )
+        nursery.start_soon(servers.resolve)
         if self._config.ice.relays:
-            nursery.start_soon(self._follow_grants, transport)
+            nursery.start_soon(self._follow_grants, transport, servers)
         nursery.start_soon(
             follow_network, self._platform, self._addresses.look, self._network_changed
         )
@@ -119,21 +127,25 @@ class Interfaces:
         floor = TimestampFloor(self._config.state_dir, interface.name)
         nursery.start_soon(floor.keep, device)
 
-    async def _follow_grants(self, transport: Transport) -> None:
+    async def _follow_grants(self, transport: Transport, servers: RelayServers) -> None:
         """Allocate wherever the community lets us: each interface has addresses of its own."""
         grants: Sequence[RelayGrant] = ()
         while True:
             grants = await transport.relay_grants(grants)
-            servers = [
-                RelayServer(grant.server, LongTermCredentials(grant.username, grant.password))
-                for grant in grants
-            ]
-            for relays in self.relays:
-                relays.set_servers(servers)
+            servers.grant(
+                [
+                    RelayServer(grant.server, LongTermCredentials(grant.username, grant.password))
+                    for grant in grants
+                ]
+            )
+
+    def _set_relay_servers(self, servers: Sequence[RelayServer]) -> None:
+        for relays in self.relays:
+            relays.set_servers(servers)
 
     def _network_changed(self) -> None:
         for ice in self._drivers:
-            ice.refresh()
+            ice.network_changed()
         for relays in self.relays:
             relays.network_changed()
 
