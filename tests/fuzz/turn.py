@@ -7,7 +7,7 @@ from random import Random
 from tests.fuzz.mutation import STUN, TEXT
 from tests.fuzz.stun_and_ice import sealed
 from tests.fuzz.target import Case, Target
-from tests.turn.turn_network import ALICE, CLIENT, PEER, SERVER, Network
+from tests.turn.turn_network import ALICE, CLIENT, PEER, SERVER, SERVER_IPV6, Network
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
 from wice.stun import (
@@ -22,7 +22,7 @@ from wice.stun import (
     pack_xor_address,
 )
 from wice.stun.long_term import unpack_password_algorithms
-from wice.turn import RestAccounts, State, TurnClient
+from wice.turn import PeerPolicy, RestAccounts, State, TurnClient
 from wice.turn.allocation import CHANNELS_MAX, PERMISSIONS_MAX
 from wice.turn.messages import UDP, parse_channel_data
 
@@ -34,6 +34,7 @@ LIFETIME = (int(Attribute.LIFETIME), (600).to_bytes(4, "big"))
 DATA = (int(Attribute.DATA), b"data of a peer")
 CHANNEL_DATA = b"\x40\x00\x00\x04data"
 IPV6 = b"\x02\x00\x00\x00"
+POLICY = PeerPolicy(own_addresses=[SERVER.host, SERVER_IPV6])
 
 
 def message(
@@ -79,7 +80,11 @@ class ServerUnderFire:
         answers = 0
         while (transmit := self.network.server.poll_transmit()) is not None:
             answers += 1
-            assert transmit.remote.host in (CLIENT.host, PEER.host)
+            if transmit.relay is None:
+                assert transmit.remote == CLIENT
+            else:
+                # A member may have permitted whomever the policy lets it.
+                assert POLICY.allows(transmit.remote.host)
             assert len(transmit.data) <= len(data) + 160
         assert answers <= 1
         self.network._drain()

@@ -437,6 +437,16 @@ def test_redirections_that_lead_nowhere(there: Endpoint | None) -> None:
     assert script.client.server == SERVER
 
 
+def test_a_redirection_to_no_address_is_a_failure_that_is_tried_again() -> None:
+    script = Scripted()
+    malformed = (Attribute.ALTERNATE_SERVER, pack_address(ALTERNATE) + bytes(4))
+    script.answer(script.asked(), 300, malformed)
+    (failed,) = script.events()
+    assert isinstance(failed, AllocationFailed) and failed.code == 300
+    script.client.handle_timeout(failed.retry_at_s)
+    assert script.asked() is not None
+
+
 def test_servers_that_send_us_in_circles_are_left() -> None:
     script = Scripted()
     source = SERVER

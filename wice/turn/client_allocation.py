@@ -211,7 +211,11 @@ class ClientAllocation:
     def _alternate(self, answer: Answer) -> Endpoint | None:
         """The other server that an answer names, but none twice (RFC 8489 section 10)."""
         value = answer.values.get(Attribute.ALTERNATE_SERVER)
-        server = None if value is None else unpack_address(value)
+        try:
+            server = None if value is None else unpack_address(value)
+        except RemoteProtocolError:
+            # The request is answered all the same: without a next step it would be the last one.
+            server = None
         if (
             answer.code != ErrorCode.TRY_ALTERNATE
             or server is None
