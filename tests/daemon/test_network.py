@@ -91,10 +91,11 @@ async def test_a_change_is_told_when_the_addresses_could_be_read(
 def test_after_a_sleep_everything_that_others_knew_of_us_is_asked_for_again() -> None:
     asked: list[str] = []
     ice = SimpleNamespace(
-        refresh=lambda: asked.append("addresses"), query_mappings=lambda: asked.append("mappings")
+        network_changed=lambda: asked.append("paths"),
+        query_mappings=lambda: asked.append("mappings"),
     )
     relays = SimpleNamespace(network_changed=lambda: asked.append("allocations"))
     host: Any = object.__new__(Interfaces)
     host._drivers, host.relays = [ice], [relays]
     host._host_slept()
-    assert sorted(asked) == ["addresses", "allocations", "mappings"]
+    assert sorted(asked) == ["allocations", "mappings", "paths"]

@@ -215,6 +215,18 @@ class Agent:
             self._doubt_selected(self._selected)
         self.handle_timeout(now)
 
+    def network_changed(self, now: float) -> None:
+        """The host moved or slept: check at once whether the selected path is still one, and
+        whether pairs that failed work now. Nothing is given up before that is known.
+        """
+        if self._consent is not None:
+            self._consent.ask_now(now)
+        for pair in self._list:
+            is_wanted = not self._is_settled or (self._is_relayed and not pair.is_relayed)
+            if is_wanted and pair.state is State.FAILED and pair.check is None:
+                pair.state, pair.is_retry = State.WAITING, True
+        self.handle_timeout(now)
+
     def end_of_candidates(self, now: float, *, ufrag: str | None = None) -> None:
         """The remote has no more candidates: that there is no pair at all is now a finding.
 

@@ -45,6 +45,10 @@ class Consent:
         self._unanswered = DOUBTED_AFTER + 1
         self._next_at = now
 
+    def ask_now(self, now: float) -> None:
+        """The path may have become another one: do not wait for the usual time."""
+        self._next_at = now
+
     def answered(self, now: float) -> None:
         self._unanswered = 0
         self.expires_at = now + self._timing.consent_expiry_s

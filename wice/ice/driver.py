@@ -136,6 +136,14 @@ class IceDriver:
         self._gatherer.set_local_addresses(self._local_addresses(), trio.current_time())
         self._drain_gatherer()
 
+    def network_changed(self) -> None:
+        """``refresh``, and have every path checked at once, also where no address is another."""
+        self.refresh()
+        now = trio.current_time()
+        for registration in list(self._by_ufrag.values()):
+            registration.agent.network_changed(now)
+            self._drain(registration)
+
     def query_mappings(self) -> None:
         """Ask the STUN servers again: a path stopped answering, perhaps since the NAT moved us."""
         self._gatherer.query_again(trio.current_time())
