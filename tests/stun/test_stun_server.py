@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wice.datagram import Endpoint
@@ -199,11 +199,23 @@ def test_an_answer_from_where_it_cannot_be_is_refused(
     assert response.origin == asked
 
 
+@pytest.mark.parametrize("fingerprint", [False, True])
+def test_another_address_is_named_where_the_answer_stays_small(fingerprint: bool) -> None:
+    request = encode(Method.BINDING, Class.REQUEST, TRANSACTION_ID, fingerprint=fingerprint)
+    asked, other = Endpoint("2001:db8::1", 3478), Endpoint("2001:db8::2", 3479)
+    origins = Origins(PORTS, {asked.host: other.host})
+    source = Endpoint("2001:db8::7", 1)
+    message = _read(BindingServer().respond(request, source, 0.0, asked, origins))
+    assert Attribute.RESPONSE_ORIGIN in message.attributes
+    assert (Attribute.OTHER_ADDRESS in message.attributes) is fingerprint
+
+
 def test_a_server_of_one_address_names_no_other() -> None:
     response = BindingServer().respond(REQUEST, SOURCE, 0.0, ASKED, Origins(PORTS))
     assert Attribute.OTHER_ADDRESS not in _read(response).attributes
 
 
+@example(flags=None, is_ipv6=True, fingerprint=False, unknown=0)
 @given(
     flags=st.sampled_from([None, 0, 2, 4, 6, 0xFFFFFFFF]),
     is_ipv6=st.booleans(),
