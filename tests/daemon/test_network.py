@@ -1,5 +1,6 @@
 """How a daemon learns that its host's network is another one."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -8,7 +9,8 @@ from typing import Any, cast
 import trio
 import trio.testing
 
-from wice.daemon.interfaces import Interfaces
+from wice.config import Config, IceConfig
+from wice.daemon.interfaces import CHECKS_OF_ALL_BURST, CHECKS_OF_ALL_RATE_PER_S, Interfaces
 from wice.daemon.network import (
     CLOCK_JUMP_MIN_S,
     CLOCK_LOOK_S,
@@ -17,6 +19,7 @@ from wice.daemon.network import (
     follow_network,
 )
 from wice.errors import DeviceRejectedError
+from wice.events import EventStream
 from wice.platform import Platform
 
 
@@ -88,14 +91,47 @@ async def test_a_change_is_told_when_the_addresses_could_be_read(
     assert autojump_clock.autojump_threshold == 0
 
 
-def test_after_a_sleep_everything_that_others_knew_of_us_is_asked_for_again() -> None:
-    asked: list[str] = []
-    ice = SimpleNamespace(
-        network_changed=lambda: asked.append("paths"),
-        query_mappings=lambda: asked.append("mappings"),
-    )
-    relays = SimpleNamespace(network_changed=lambda: asked.append("allocations"))
-    host: Any = object.__new__(Interfaces)
-    host._drivers, host.relays = [ice], [relays]
-    host._host_slept()
-    assert sorted(asked) == ["allocations", "mappings", "paths"]
+class _Asked:
+    """What a host asks of its paths, in place of an ICE driver and of relays."""
+
+    def __init__(self) -> None:
+        self.times: Counter[str] = Counter()
+
+    def refresh(self) -> None:
+        self.times["addresses"] += 1
+
+    def network_changed(self) -> None:
+        self.times["paths"] += 1
+
+    def query_mappings(self) -> None:
+        self.times["mappings"] += 1
+
+
+def _host_with(paths: _Asked, relays: _Asked) -> Any:
+    platform = SimpleNamespace(interfaces=list)
+    config = SimpleNamespace(interfaces=(), ice=IceConfig())
+    host: Any = Interfaces(cast(Config, config), cast(Platform, platform), EventStream())
+    host._drivers, host.relays = [paths], [relays]
+    return host
+
+
+async def test_after_a_sleep_everything_that_others_knew_of_us_is_asked_for_again() -> None:
+    paths, relays = _Asked(), _Asked()
+    _host_with(paths, relays)._host_slept()
+    assert paths.times == {"paths": 1, "mappings": 1}
+    assert relays.times == {"paths": 1}
+
+
+async def test_interfaces_that_come_and_go_without_end_do_not_keep_all_paths_busy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    paths, relays = _Asked(), _Asked()
+    host = _host_with(paths, relays)
+    for _ in range(100):
+        host._network_changed()
+    assert paths.times["paths"] == relays.times["paths"] == CHECKS_OF_ALL_BURST
+    assert paths.times["addresses"] == 100 - CHECKS_OF_ALL_BURST, "new ones are used at once"
+    await trio.sleep(1 / CHECKS_OF_ALL_RATE_PER_S + 0.01)
+    host._network_changed()
+    assert paths.times["paths"] == CHECKS_OF_ALL_BURST + 1
+    assert autojump_clock.autojump_threshold == 0

@@ -19,7 +19,7 @@ from wice.peer.supervisor import InterfaceSupervisor
 from wice.platform import IPNetwork, LinkConfig, Platform
 from wice.signaling.backend import Backend
 from wice.signaling.transport import RelayGrant, Transport
-from wice.stun import LongTermCredentials, StunURI
+from wice.stun import LongTermCredentials, StunURI, TokenBucket
 from wice.stun.dns_lookup import DnsLookup
 from wice.stun.resolve import resolve_stun
 from wice.turn.relays import Relays, RelayServer
@@ -28,6 +28,11 @@ from wice.wireguard.embedded import EmbeddedDevice, open_embedded
 
 RESOLVE_RETRY_MIN_S: Final = 1.0
 RESOLVE_RETRY_MAX_S: Final = 300.0
+
+CHECKS_OF_ALL_BURST: Final = 8
+CHECKS_OF_ALL_RATE_PER_S: Final = 0.2
+"""How often all paths are checked since links or addresses changed; new addresses are used at
+once however often."""
 
 
 class Interfaces:
@@ -48,6 +53,9 @@ class Interfaces:
         own_names = frozenset(interface.name for interface in config.interfaces)
         self._addresses = HostAddresses(platform, own_names, config.ice.uses)
         self._drivers: list[IceDriver] = []
+        self._checks_of_all = TokenBucket(
+            CHECKS_OF_ALL_BURST, CHECKS_OF_ALL_RATE_PER_S, trio.current_time()
+        )
 
     async def open_device(self, interface: InterfaceConfig, stack: AsyncExitStack) -> None:
         """Make the device, which lives as long as ``stack``, and set up its link."""
@@ -144,16 +152,24 @@ class Interfaces:
             relays.set_servers(servers)
 
     def _network_changed(self) -> None:
+        """Interfaces that come and go without end, as containers' do, must not keep all busy."""
+        if self._checks_of_all.take(1, trio.current_time()):
+            self._check_all()
+        else:
+            for ice in self._drivers:
+                ice.refresh()
+
+    def _host_slept(self) -> None:
+        """Whatever NATs and relays knew of us may be gone, though our addresses are the same."""
+        self._check_all()
+        for ice in self._drivers:
+            ice.query_mappings()
+
+    def _check_all(self) -> None:
         for ice in self._drivers:
             ice.network_changed()
         for relays in self.relays:
             relays.network_changed()
-
-    def _host_slept(self) -> None:
-        """Whatever NATs and relays knew of us may be gone, though our addresses are the same."""
-        self._network_changed()
-        for ice in self._drivers:
-            ice.query_mappings()
 
 
 def relayed_candidates(relays: Relays) -> list[Candidate]:
