@@ -22,6 +22,7 @@ from wice.stun import (
 )
 from wice.turn import Family, PeerPolicy, State, TurnClient, TurnServer
 from wice.turn.driver import serve_turn
+from wice.udp_sockets import UdpSocketFactory
 
 TIMEOUT_S = 10
 
@@ -55,8 +56,12 @@ async def drive(client: TurnClient, socket: trio.socket.SocketType, until: State
         client.receive(received, Endpoint(*source[:2]), trio.current_time())
 
 
-@pytest.fixture
-async def bound(nursery: trio.Nursery) -> tuple[TurnServer, Endpoint]:
+@pytest.fixture(params=["trio's sockets", "ours"])
+async def bound(
+    nursery: trio.Nursery, request: pytest.FixtureRequest
+) -> tuple[TurnServer, Endpoint]:
+    if request.param == "ours":
+        trio.socket.set_custom_socket_factory(UdpSocketFactory())
     server = a_server()
     endpoints = await nursery.start(partial(serve_turn, server, 0, hosts=("0.0.0.0",)))
     return server, Endpoint("127.0.0.2", endpoints[0].port)
@@ -83,6 +88,34 @@ async def test_relays_are_where_the_client_asked_and_end_with_the_allocation(
             await trio.testing.wait_all_tasks_blocked()
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as free:
             await free.bind(relayed)
+
+
+async def test_data_goes_both_ways_on_a_channel(bound: tuple[TurnServer, Endpoint]) -> None:
+    server, asked = bound
+    with (
+        trio.fail_after(TIMEOUT_S),
+        trio.socket.socket(type=trio.socket.SOCK_DGRAM) as socket,
+        trio.socket.socket(type=trio.socket.SOCK_DGRAM) as peer,
+    ):
+        await socket.bind(("127.0.0.1", 0))
+        await peer.bind(("127.0.0.1", 0))
+        client = await allocate(socket, asked)
+        there = Endpoint(*peer.getsockname())
+        client.bind_channel(there, trio.current_time())
+        while server.counts["channel_bind"] == 0 or client.encapsulate(b"", there, 0.0) is None:
+            while (request := client.poll_transmit()) is not None:
+                await socket.sendto(request, asked)
+            answer, _ = await socket.recvfrom(2_000)
+            client.receive(answer, asked, trio.current_time())
+        for i in range(100):
+            data = bytes((i,)) * 1_400
+            packet = client.encapsulate(data, there, trio.current_time())
+            assert packet is not None
+            await socket.sendto(packet, asked)
+            assert await peer.recvfrom(2_000) == (data, client.relayed[Family.IPV4])
+            await peer.sendto(data, client.relayed[Family.IPV4])
+            came, source = await socket.recvfrom(2_000)
+            assert (came[:2], came[4:], source) == (b"\x40\x00", data, asked)
 
 
 async def test_binding_requests_are_answered_on_the_port(
