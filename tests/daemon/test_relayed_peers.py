@@ -10,6 +10,7 @@ import trio
 
 import sims.machines.machine
 import wice.daemon.daemon
+import wice.daemon.relay
 from sims.model.faults import Crash, Fault, Sleep, Stop
 from sims.model.link import LineModel
 from sims.model.nat import NAT_KINDS
@@ -20,9 +21,11 @@ from sims.runtime.clock import STARTS_AT_S
 from wice.config import Config, load_config
 from wice.daemon.interfaces import Interfaces
 from wice.daemon.network import CLOCK_LOOK_S
-from wice.daemon.relay import CommunityRelay
+from wice.daemon.relay import REALM, CommunityRelay
 from wice.ice import CandidatePolicy
+from wice.stun import LongTermCredentials, StaticAccounts, TurnURI
 from wice.turn import Budgets
+from wice.turn_config import TurnServerConfig
 
 FIRST_PING_S = 2.0
 DURATION_S = 120.0
@@ -74,6 +77,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
         *faults: Fault,
         candidates: CandidatePolicy = CandidatePolicy.ALL,
         uses_relays: bool = True,
+        own_credentials: LongTermCredentials | None = None,
         budgets: Budgets | None = None,
     ) -> tuple[RunResult, Seen]:
         def load(path: Path) -> Config:
@@ -83,7 +87,11 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
                 is_enabled=not config.interfaces,
                 budgets=budgets or config.relay.budgets,
             )
-            ice = replace(config.ice, candidates=candidates, relays=uses_relays)
+            turn: tuple[TurnServerConfig, ...] = ()
+            if own_credentials is not None and config.interfaces:
+                host = config.overlay["bootstrap"][0].split("/")[2]
+                turn = (TurnServerConfig(TurnURI(host), own_credentials),)
+            ice = replace(config.ice, candidates=candidates, relays=uses_relays, turn=turn)
             return replace(config, relay=relay, ice=ice)
 
         monkeypatch.setattr(sims.machines.machine, "load_config", load)
@@ -143,6 +151,20 @@ def test_who_wants_no_relays_has_none(play: Play) -> None:
         assert pair.path is None
         assert pair.reason.endswith("no relay here or there")
     assert "allocate" not in seen.counters()
+
+
+def test_a_relay_of_ones_own_needs_none_of_the_community(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = StaticAccounts({"alice": "secret"}, REALM)
+    monkeypatch.setattr(wice.daemon.relay, "RestAccounts", lambda *_: accounts)
+    result, _ = play(
+        ("symmetric", "symmetric"),
+        uses_relays=False,
+        own_credentials=LongTermCredentials("alice", "secret"),
+    )
+    assert [pair.path for pair in result.pairs] == ["relayed"] * 2
+    assert all(pair.received == pair.sent for pair in result.pairs)
 
 
 def test_a_relay_that_comes_back_is_used_again(play: Play) -> None:
