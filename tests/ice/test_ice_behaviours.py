@@ -742,6 +742,8 @@ def test_candidates_at_many_victims_are_bounded(network: Network) -> None:
             agent.add_remote_candidate(parse_candidate(text), network.now)
         except RemoteProtocolError:
             agent.receive(_check(agent, tid=index), victim, "192.0.2.1", network.now)
+        network.now += 0.001
+        agent.handle_timeout(network.now)
         asked.update(t.path.remote.host for t in _requests(agent))
     for _, sent in _pass(network, agent, 60):
         asked[sent.path.remote.host] += 1
@@ -764,9 +766,13 @@ def test_a_flood_of_forged_messages_changes_nothing(network: Network, is_connect
         key = IntegrityKey(stranger.password.encode())
         mapped = [(Attribute.XOR_MAPPED_ADDRESS, pack_xor_address(peer, tid))]
         conflict = [(Attribute.ERROR_CODE, bytes((0, 0, 4, 87)))]
-        names = [(Attribute.USERNAME, f"{stranger.ufrag}:{REMOTE.ufrag}".encode())]
+        check = [
+            (Attribute.USERNAME, f"{stranger.ufrag}:{REMOTE.ufrag}".encode()),
+            (Attribute.PRIORITY, bytes(4)),
+            (Attribute.ICE_CONTROLLED, bytes(8)),
+        ]
         for kind, attributes in (
-            (Class.REQUEST, names),
+            (Class.REQUEST, check),
             (Class.SUCCESS, mapped),
             (Class.ERROR, conflict),
         ):
