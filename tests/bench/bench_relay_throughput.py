@@ -68,6 +68,11 @@ class Measured:
         return self.cpu_s / (self.datagrams * self.size_bytes) * 1e9
 
     @property
+    def cpu_us(self) -> float:
+        """For one datagram."""
+        return self.cpu_s / self.datagrams * 1e6
+
+    @property
     def cpu_share(self) -> float:
         return self.cpu_s / self.seconds
 
@@ -95,17 +100,17 @@ def _compare(servers: dict[str, "_Server"], size_bytes: int, is_outward: bool) -
         share = sorted(run.cpu_share for run in found)[len(found) // 2]
         note = f"the server has {share:.0%} of a core"
         if size_bytes == max(SIZES_BYTES):
-            yield Row(GROUP, f"{what}: {name}", "Mbit/s", [m.megabits_per_s for m in found])
-        yield Row(GROUP, f"{what}: {name}", "datagrams/s", [m.per_s for m in found], note=note)
-        yield Row(GROUP, f"{what}: {name}", "CPU-s/GB", [m.cpu_s_per_gigabyte for m in found])
+            rate = [m.megabits_per_s for m in found]
+            yield Row(GROUP, f"{what}: {name}", "Mbit/s", rate, note=note)
+            yield Row(GROUP, f"{what}: {name}", "CPU-s/GB", [m.cpu_s_per_gigabyte for m in found])
+        else:
+            yield Row(GROUP, f"{what}: {name}", "1/s", [m.per_s for m in found], note=note)
+            yield Row(GROUP, f"{what}: {name}", "CPU-µs", [m.cpu_us for m in found])
     pairs = list(zip(*runs.values(), strict=True))
-    yield Row(GROUP, f"{what}: ours / coturn", "× the rate", [a.per_s / b.per_s for a, b in pairs])
-    yield Row(
-        GROUP,
-        f"{what}: ours / coturn",
-        "× the CPU",
-        [a.cpu_s_per_gigabyte / b.cpu_s_per_gigabyte for a, b in pairs],
-    )
+    rates = [ours.per_s / coturn.per_s for ours, coturn in pairs]
+    costs = [ours.cpu_us / coturn.cpu_us for ours, coturn in pairs]
+    yield Row(GROUP, f"{what}: rate, ours / coturn", "×", rates)
+    yield Row(GROUP, f"{what}: CPU, ours / coturn", "×", costs)
 
 
 class _Client:
