@@ -11,9 +11,11 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Final
 
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
 from sims.lab.link import PLAIN
 from sims.lab.namespaces import LabError, Namespace
-from sims.lab.nat import WAN_ADDRESS
+from sims.lab.nat import NAT_TABLE, WAN_ADDRESS, Nat
 from sims.lab.registry import (
     LAB_VARIABLE,
     LABS_DIRECTORY,
@@ -132,6 +134,23 @@ class Lab:
         )
         self[router].run(["ip", "-batch", "-"], "\n".join(commands))
         return new.ip
+
+    def change_nat(self, site: str, nat: Nat, *, forgets: bool) -> None:
+        """Reconfigure the router of a site, which keeps its addresses.
+
+        forgets: as one that restarts with it, which knows none of the flows under way; else those
+        keep their translation. ``nodes`` goes on saying what was built. Raise LabError.
+        """
+        router = self.nodes[f"{site}-nat"]
+        if len(nat.routers) != 1:
+            raise LabError(f"one router cannot be {nat.kind!r}")
+        inside = self[router.name]
+        inside.run(
+            ["nft", "-f", "-"], f"delete table {NAT_TABLE}\n{_definitions(router)}{nat.routers[0]}"
+        )
+        if forgets:
+            with inside.entered(), NFCTSocket() as flows:
+                flows.flush()
 
     def _core_cables(self) -> dict[str, Uplink]:
         """The uplinks of everybody on the core."""

@@ -16,6 +16,8 @@ LAN: Final = "lan"
 """A router's bridge towards its home."""
 WAN_ADDRESS: Final = "wan_address"
 """A ruleset may refer to the router's IPv4 address on ``WAN`` as ``$wan_address``."""
+NAT_TABLE: Final = "ip wice_nat"
+"""What a router does to IPv4 is in this table."""
 
 MAPPINGS_MAX: Final = 4_096
 MAPPING_TIMEOUT_S: Final = 300
@@ -72,7 +74,7 @@ def _restricted(masquerade: str, first: str = "") -> str:
     first: a rule that goes before what a home may send.
     """
     return f"""
-table ip wice_nat {{
+table {NAT_TABLE} {{
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
         oifname "{WAN}" {masquerade}
@@ -102,7 +104,7 @@ def _open(admits: str, *, hairpins: bool = False) -> str:
         turn = f'iifname "{LAN}" ip daddr ${WAN_ADDRESS} meta l4proto udp {lookup}'
         come_from = f'iifname "{LAN}" oifname "{LAN}" ct status dnat snat to ${WAN_ADDRESS}'
     return f"""
-table ip wice_nat {{
+table {NAT_TABLE} {{
     map mapped {{
         type inet_service : ipv4_addr . inet_service
         flags dynamic,timeout; timeout {MAPPING_TIMEOUT_S}s; size {MAPPINGS_MAX}

@@ -81,9 +81,31 @@ def test_three_homes_connect(labs: Path) -> None:
 
 
 @pytest.mark.root
+def test_homes_that_cannot_be_direct_are_relayed_and_others_are_not(labs: Path) -> None:
+    status, report, errors = run_json(labs, "--nat", "symmetric,none", "--peers", "3")
+    assert status == 0, errors
+    for pair in report["pairs"]:
+        is_punched = "bob" in (pair["from"], pair["to"])
+        assert pair["path"] == ("direct" if is_punched else "relayed"), errors
+        assert pair["ping"]["received"] == 10
+
+
+@pytest.mark.root
+def test_a_person_sees_that_homes_are_relayed_and_why(labs: Path) -> None:
+    done = run_demo(labs, "--nat", "symmetric,symmetric")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("state: connected, relayed") >= 2
+    for one, other in (("alice", "bob"), ("bob", "alice")):
+        why = f"{one}$ wice why {other}\nrelayed: both NATs map per destination; opening UDP 51820"
+        assert why in done.stdout
+        assert f"{one} → {other}: 10 of 10 pings came back" in done.stdout
+
+
+@pytest.mark.root
 def test_pairs_without_a_path_are_reported_with_the_reason(labs: Path) -> None:
     """And kinds are taken over and over, and the pairs that can connect do."""
-    status, report, errors = run_json(labs, "--nat", "symmetric,none", "--peers", "3")
+    kinds = ("--nat", "symmetric,none", "--peers", "3")
+    status, report, errors = run_json(labs, "--no-relay", *kinds)
     assert status == 1
     for pair in report["pairs"]:
         is_punched = "bob" in (pair["from"], pair["to"])

@@ -2,9 +2,12 @@
 
 from itertools import combinations_with_replacement
 
-from sims.lab.grid import can_be_direct
+import pytest
+
+from sims.lab.grid import can_be_direct, expected_of
 from sims.lab.nat import NAT_KINDS
 from sims.lab.topology import IpVersions
+from sims.many.grid import DIRECT, NO_PATH, RELAYED
 
 PUNCHABLE = ("none", "full-cone", "address-restricted", "port-restricted", "cgnat", "hairpin")
 LOOSE = ("none", "full-cone", "address-restricted", "hairpin")
@@ -34,6 +37,24 @@ def test_where_nobody_translates_only_udp_counts() -> None:
     for ip in (IpVersions.V6, IpVersions.DUAL):
         assert is_direct("symmetric", "symmetric", ip)
         assert is_direct("port-restricted", "none", ip)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "with_relay", "without"),
+    [
+        (("symmetric", "symmetric"), RELAYED, NO_PATH),
+        (("symmetric", "cgnat"), RELAYED, NO_PATH),
+        (("symmetric", "full-cone"), DIRECT, DIRECT),
+        (("symmetric", "udp-blocked"), NO_PATH, NO_PATH),
+        (("udp-blocked", "none"), NO_PATH, NO_PATH),
+    ],
+)
+def test_a_relay_carries_whoever_passes_udp_and_cannot_be_direct(
+    kinds: tuple[str, str], with_relay: str, without: str
+) -> None:
+    nats = [NAT_KINDS[kind] for kind in kinds]
+    assert expected_of(*nats, IpVersions.V4, has_relay=True) == with_relay
+    assert expected_of(*nats, IpVersions.V4, has_relay=False) == without
 
 
 def test_the_order_does_not_matter() -> None:
