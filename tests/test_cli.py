@@ -96,3 +96,27 @@ def test_up_refuses_a_config_before_it_touches_anything(tmp_path: Path) -> None:
     config = tmp_path / "wice.toml"
     config.write_text('[overlay]\ncommunity = "harbour"\n')
     assert_one_line(wice("up", config), 2, "interfaces", "[interfaces.wg0]")
+
+
+STARTED_CONFIG = """
+import sys, trio
+trio.run = lambda _, config, is_bootstrap: print(is_bootstrap, config.relay.is_enabled)
+import wice.cli.run
+wice.cli.run.load_backend = lambda: None
+from wice.cli import main
+sys.argv[0] = "wice"
+main()
+"""
+
+
+def test_a_bootstrap_node_relays_when_it_is_told_to_in_either_way(tmp_path: Path) -> None:
+    config = tmp_path / "wice.toml"
+    for table, option, is_relay in (
+        ("", (), False),
+        ("[relay]\nenabled = true\n", (), True),
+        ("[relay]\nenabled = false\n", ("--relay",), True),
+    ):
+        config.write_text(f'[overlay]\ncommunity = "harbour"\n{table}')
+        command = [sys.executable, "-c", STARTED_CONFIG, "bootstrap", str(config), *option]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert run.stdout == f"True {is_relay}\n", run.stderr
