@@ -345,6 +345,16 @@ async def test_coturns_client_at_our_server(options: Sequence[str]) -> None:
 
 
 @needs_coturn
+async def test_coturns_client_at_our_server_over_ipv6() -> None:
+    with trio.fail_after(TIMEOUT_S):
+        async with our_server() as (server, port):
+            said = await uclient(port, "-y", "-x", *LONG_TERM, host="::1")
+            assert "lost packets 0 (0.000000%)" in said, said
+            assert server.counts["data relayed to clients"] >= 40
+            assert server.counts["malformed"] == 0
+
+
+@needs_coturn
 async def test_coturns_client_reaches_a_peer_through_our_server() -> None:
     with trio.fail_after(TIMEOUT_S):
         async with our_server() as (server, port), trio.open_nursery() as nursery:
