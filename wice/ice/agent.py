@@ -16,7 +16,7 @@ from wice.ice.checklist import CheckList
 from wice.ice.checks import Checks
 from wice.ice.consent import Consent
 from wice.ice.credentials import Credentials
-from wice.ice.early import EarlyCandidates, EarlyCheck, EarlyChecks
+from wice.ice.early import EarlyCheck, EarlyChecks
 from wice.ice.events import (
     AgentEvent,
     ChecksExhausted,
@@ -32,6 +32,7 @@ from wice.ice.events import (
     SelectedPathTrusted,
     Transmit,
 )
+from wice.ice.generations import Generations
 from wice.ice.messages import (
     ROLE_CONFLICT,
     Request,
@@ -48,7 +49,7 @@ from wice.ice.renomination import (
     NOMINATION_MAX,
     Hysteresis,
     best_pair,
-    refusal,
+    remark,
     replacement,
 )
 from wice.ice.report import WITHHELD, PairReport, Purpose
@@ -69,9 +70,6 @@ TRANSMITS_MAX: Final = 512
 
 EVENTS_MAX: Final = 512
 """Events waiting for ``poll_event``."""
-
-PAST_UFRAGS_MAX: Final = 8
-"""Generations of the remote whose late candidates are known to be late."""
 
 _TIE_BREAKER_SIZE_BYTES: Final = 8
 
@@ -106,12 +104,11 @@ class Agent:
         self._remote: Remote | None = None
         self._remote_is_lite = self._remote_renominates = False
         self._remote_ufrag_heard = ""
-        self._past_ufrags: deque[str] = deque(maxlen=PAST_UFRAGS_MAX)
+        self._generations = Generations()
         self._list = CheckList(controlling, is_by_the_rfc=self._timing.is_by_the_rfc)
         self._checks = Checks(self._timing, random_bytes)
         self._budget = HostBudget()
         self._early = EarlyChecks()
-        self._early_candidates = EarlyCandidates()
         # An ordered set: a pair is queued once (RFC 8445 section 6.1.4.1).
         self._triggered: dict[Pair, None] = {}
         self._spares = Spares(self._timing)
@@ -125,7 +122,6 @@ class Agent:
         self._upgrade_at = self._keepalive_at = now
         self._consent: Consent | None = None
         self._run = Run(self._timing, now)
-        self._is_complete = False
 
     # What happens to the agent
 
@@ -147,9 +143,6 @@ class Agent:
         self._remote_renominates = renomination
         if self._remote is not None and self._remote.credentials == credentials:
             return
-        if self._remote is not None:
-            self._is_complete = False
-            self._past_ufrags.append(self._remote.credentials.ufrag)
         if self._selected is not None:
             self._selected.check = None
         self._remote = Remote(credentials, self.local.ufrag)
@@ -160,10 +153,8 @@ class Agent:
         self._triggered.clear()
         self._nominating, self._nomination_heard = None, 0
         self._run.restart(now)
-        candidates, is_complete = self._early_candidates.take(credentials.ufrag)
-        for candidate in candidates:
+        for candidate in self._generations.begin(credentials.ufrag):
             self._add_remote(candidate)
-        self._is_complete = self._is_complete or is_complete
         self._take_early_checks(now)
         self.handle_timeout(now)
 
@@ -195,12 +186,9 @@ class Agent:
         described yet is waited for. Raise RemoteProtocolError for a candidate of a generation
         that is gone, and when there are more than are kept.
         """
-        if self._is_of_now(ufrag):
+        if self._generations.is_now(ufrag, candidate):
             self._add_remote(candidate)
             self.handle_timeout(now)
-        else:
-            assert ufrag is not None
-            self._early_candidates.add(ufrag, candidate)
 
     def retain_remote_candidates(self, endpoints: Collection[Endpoint], now: float) -> None:
         """The remote has no candidates any more but those at ``endpoints``: others go, with their
@@ -232,12 +220,9 @@ class Agent:
 
         Candidates that come nevertheless are taken: an address can return.
         """
-        if self._is_of_now(ufrag):
-            self._is_complete = True
+        if self._generations.is_now(ufrag, None):
+            self._generations.is_complete = True
             self.handle_timeout(now)
-        else:
-            assert ufrag is not None
-            self._early_candidates.add(ufrag, None)
 
     def receive(self, data: bytes, source: Endpoint, destination: str | None, now: float) -> None:
         """Take a datagram; raise RemoteProtocolError for one that is dropped."""
@@ -318,29 +303,28 @@ class Agent:
 
     def pairs(self) -> list[PairStatus]:
         """Every pair, best first, and the selected one even if its generation is gone."""
-        pairs = sorted(self._list, key=lambda p: p.priority(self.controlling), reverse=True)
-        if self._selected is not None and self._selected not in self._list:
-            pairs.insert(0, self._selected)
-        return [pair.status(self.controlling, self._selected) for pair in pairs]
+        return [pair.status(self.controlling, self._selected) for pair in self._best_first()]
 
     def pair_reports(self) -> list[PairReport]:
         """Every pair with what was tried on it, in the order of ``pairs``."""
+        return [
+            pair.report(self.controlling, self._selected, self._remark(pair))
+            for pair in self._best_first()
+        ]
+
+    def _best_first(self) -> list[Pair]:
         pairs = sorted(self._list, key=lambda p: p.priority(self.controlling), reverse=True)
         if self._selected is not None and self._selected not in self._list:
             pairs.insert(0, self._selected)
-        return [p.report(self.controlling, self._selected, self._remark(p)) for p in pairs]
+        return pairs
 
     def _remark(self, pair: Pair) -> str:
         """Why ``pair`` is not the selected one."""
-        selected = self._selected
-        if pair is selected or pair.state is not State.SUCCEEDED:
+        if pair.state is not State.SUCCEEDED:
             return ""
-        if selected is None or selected.remote is not pair.remote:
-            return "it answers, and is not nominated yet"
-        why = refusal(selected, pair, self._hysteresis)
-        if not why and not self._remote_renominates:
-            return "it is better, and the peer does not know renomination"
-        return why
+        return remark(
+            self._selected, pair, self._hysteresis, knows_renomination=self._remote_renominates
+        )
 
     # Checks of the remote
 
@@ -666,7 +650,7 @@ class Agent:
         if any(pair.state is not State.FAILED for pair in self._list):
             self._run.retry_at = None
         else:
-            if not self._run.is_exhausted and (len(self._list) or self._is_complete):
+            if not self._run.is_exhausted and (len(self._list) or self._generations.is_complete):
                 self._run.is_exhausted = True
                 self._events.append(ChecksExhausted(self._list.describe_failure()))
             if not len(self._list):
@@ -697,7 +681,7 @@ class Agent:
 
     def _keep_lite(self, now: float) -> None:
         """Keep the NAT of the other side open, and notice that it no longer checks us."""
-        if self._remote_is_lite and self._is_complete and not self._is_settled:
+        if self._remote_is_lite and self._generations.is_complete and not self._is_settled:
             # Nobody checks: the best pair is it (RFC 8445 section 8.2).
             best = max(self._list, key=lambda p: p.priority(self.controlling), default=None)
             if best is not None:
@@ -718,16 +702,6 @@ class Agent:
         return None if pair is None else min(pair.valid_until, self._keepalive_at)
 
     # The remote's candidates
-
-    def _is_of_now(self, ufrag: str | None) -> bool:
-        """Whether ``ufrag`` names the remote's generation of now; raise RemoteProtocolError for
-        one that is gone.
-        """
-        if ufrag is None or (self._remote and self._remote.credentials.ufrag == ufrag):
-            return True
-        if ufrag in self._past_ufrags:
-            raise RemoteProtocolError("a candidate of a generation that is gone")
-        return False
 
     def _add_remote(self, candidate: Candidate) -> None:
         remote = RemoteCandidate(

@@ -52,6 +52,23 @@ def refusal(
     return ""
 
 
+def remark(
+    selected: Pair | None, other: Pair, hysteresis: Hysteresis, *, knows_renomination: bool
+) -> str:
+    """Why ``other``, which works, is not the selected pair, for a person; empty where it is.
+
+    knows_renomination: the remote follows a later nomination.
+    """
+    if other is selected:
+        return ""
+    if selected is None or selected.remote is not other.remote:
+        return "it answers, and is not nominated yet"
+    why = refusal(selected, other, hysteresis)
+    if not why and not knows_renomination:
+        return "it is better, and the peer does not know renomination"
+    return why
+
+
 def best_pair(valid: Sequence[Pair], controlling: bool) -> Pair | None:
     """The first to nominate: direct before relayed, then by priority."""
     key = [(not pair.is_relayed, pair.priority(controlling)) for pair in valid]
