@@ -91,7 +91,7 @@ class Demo:
                 costs = {name: self._mesh.cost(name) for name in self._mesh.daemons}
                 if self.stop is not None:
                     await self._mesh.stop(self.stop)
-                pings = await self._ping(progress.connected, problems)
+                pings = await self._ping(progress, problems)
             except DemoFailedError as error:
                 costs = {}
                 problems.append(str(error))
@@ -180,10 +180,9 @@ class Demo:
             await self._mesh.wait_first_reply(pair)
         progress.reach(pair, Stage.PING, trio.current_time() - self._started_s)
 
-    async def _ping(
-        self, pairs: Sequence[Pair], problems: list[str]
-    ) -> Mapping[Pair, PingStatistics]:
+    async def _ping(self, progress: Progress, problems: list[str]) -> Mapping[Pair, PingStatistics]:
         """Ping many ways at once; note what is wrong with the replies and with the counters."""
+        pairs = progress.connected
         pings: dict[Pair, PingStatistics] = {}
         places = trio.CapacityLimiter(PINGS_AT_ONCE_MAX)
 
@@ -191,11 +190,11 @@ class Demo:
             async with places:
                 pings[pair] = await self._mesh.ping(pair, PING_COUNT)
 
-        before = await self._transfers(problems)
+        before = await self._transfers(progress, problems)
         async with trio.open_nursery() as nursery:
             for pair in pairs:
                 nursery.start_soon(ping_one, pair)
-        after = await self._transfers(problems)
+        after = await self._transfers(progress, problems)
         for pair in pairs:
             statistics = pings[pair]
             if statistics.received < replies_min(loss_of(self.lab.topology)):
@@ -207,18 +206,19 @@ class Demo:
             problems.extend(transfer_problems(pair, *transfers, pinged_bytes))
         return pings
 
-    async def _transfers(self, problems: list[str]) -> dict[Pair, tuple[int, int]]:
+    async def _transfers(
+        self, progress: Progress, problems: list[str]
+    ) -> dict[Pair, tuple[int, int]]:
         """What each device received from and sent to each peer, in bytes."""
         names = self._mesh.peer_names()
         transfers = {}
         for name in self.homes:
             try:
-                status = await self._mesh.status(name)
+                await self._read_status(self._mesh.homes[name], progress)
             except NO_ANSWER:
                 problems.append(self._silence_of(name))
                 continue
-            self._statuses[name] = status
-            for peer in peers_of(status):
+            for peer in peers_of(self._statuses[name]):
                 pair = Pair(name, names[peer["public_key"]])
                 transfers[pair] = (peer["rx_bytes"], peer["tx_bytes"])
         return transfers

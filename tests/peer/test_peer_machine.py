@@ -61,6 +61,15 @@ def test_a_handshake_before_our_own_check_is_a_path(mesh: Mesh) -> None:
     assert (machine.state, machine.path, machine.reason) == (State.CONNECTED, path, "")
 
 
+def test_stages_are_told_that_come_after_the_handshake(mesh: Mesh) -> None:
+    """A check of the other side and its handshake may be here before its description is."""
+    mesh.controlled.machine.handshake_completed(Path(Endpoint("192.0.2.1", 51820)), mesh.now)
+    mesh.run(1.0)
+    stages = mesh.controlled.machine.stages
+    assert None not in (stages.described, stages.checking, stages.selected, stages.handshake)
+    assert stages.handshake < stages.described <= stages.checking <= stages.selected
+
+
 def test_the_controlled_side_goes_ahead_when_nothing_comes(mesh: Mesh) -> None:
     mesh.is_handshake_simulated = False
     mesh.run(HANDSHAKE_WITHHELD_S + 1.0)

@@ -358,7 +358,7 @@ class PeerMachine:
         is_first = self.path is None
         self.path, self.is_relayed = path, is_relayed
         self.rtt_s, self._trouble = rtt_s, ""
-        self._transition(Stimulus.PATH_SELECTED, now, detail=str(path.remote))
+        self._transition(Stimulus.PATH_SELECTED, now, detail=self._named(path))
         if is_first and not self._controlling and self._other_starts(now):
             self._withheld_until = now + HANDSHAKE_WITHHELD_S
         elif self._withheld_until is None:
@@ -391,12 +391,18 @@ class PeerMachine:
         """
         return not self._has_session(now) and not self._remote.has_session
 
-    def _is_through_relay(self, path: Path) -> bool:
-        """Whether a path that WireGuard found by itself has a relay at one of its ends."""
-        ours = any(
+    def _named(self, path: Path) -> str:
+        by_relay = f" through {path.source}" if self._is_through_our_relay(path) else ""
+        return f"{path.remote}{by_relay}"
+
+    def _is_through_our_relay(self, path: Path) -> bool:
+        return any(
             base_of(c) == path.source for c in self._gathered.candidates if c.type == "relay"
         )
-        return ours or any(
+
+    def _is_through_relay(self, path: Path) -> bool:
+        """Whether a path that WireGuard found by itself has a relay at one of its ends."""
+        return self._is_through_our_relay(path) or any(
             endpoint_of(c) == path.remote for c in self._remote.candidates if c.type == "relay"
         )
 
@@ -429,11 +435,12 @@ class PeerMachine:
 
     def _transition(self, stimulus: Stimulus, now: float, *, detail: str = "") -> None:
         old = self.state
+        if old is not State.REMOVED:
+            self.stages.note(stimulus, now)
         new = TRANSITIONS.get((old, stimulus))
         if new is None:
             return
         self.state = new
-        self.stages.note(stimulus, now)
         if new is not old or stimulus is Stimulus.PATH_SELECTED:
             transition = PeerTransitioned(
                 at_s=now,

@@ -20,7 +20,8 @@ class Stages:
             self.found = now
 
     def note(self, stimulus: Stimulus, now: float) -> None:
-        """A transition happened; only the first of its kind counts."""
+        """Only the first of a kind counts. It may come late and change the state no more: the other
+        side's handshake can be here before the answer to our own check."""
         match stimulus:
             case Stimulus.DESCRIPTION_RECEIVED if self.described is None:
                 self.described = now
