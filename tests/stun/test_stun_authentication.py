@@ -262,7 +262,11 @@ def test_keys_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_representation_of_credentials_shows_no_password() -> None:
-    assert "wonderland" not in repr(ALICE)
+    asked = server()
+    user = asked.check(request(challenged(asked)), SOURCE, NOW)
+    assert isinstance(user, Authenticated)
+    assert user.account.password == "wonderland"
+    assert "wonderland" not in repr((ALICE, user))
 
 
 def test_another_realm_is_refused_even_under_the_right_key() -> None:

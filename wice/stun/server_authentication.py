@@ -8,8 +8,8 @@ import base64
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
@@ -41,12 +41,13 @@ _EXPIRY_SIZE: Final = 6
 SHA256_THEN_MD5: Final = (PasswordAlgorithm.SHA256, PasswordAlgorithm.MD5)
 
 
-class Account(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Account:
     """A user. name: what budgets are kept under, the same for all credentials of one user."""
 
     name: str
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 class Accounts(Protocol):
