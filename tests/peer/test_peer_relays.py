@@ -53,6 +53,21 @@ def test_a_relay_carries_until_a_direct_path_is_selected(mesh: Mesh) -> None:
     assert [event.new for event in transitions] == [State.CONNECTED, State.CONNECTED]
 
 
+def test_a_path_through_a_relay_that_the_peer_tells_of_later_is_relayed(mesh: Mesh) -> None:
+    """Its checks may come before its candidates: until then it is an address like any other."""
+    mesh.run(5.0)
+    machine = mesh.controlled.machine
+    (agent,) = machine.agents
+    path = Path(Endpoint("203.0.113.1", 50_001), machine.path.source)
+    machine.agent_event(agent, PairSelected(path, "host", "prflx", 0.05), mesh.now)
+    mesh.drain()
+    assert (machine.path, machine.is_relayed) == (path, False)
+    _tell_of_relay(mesh, mesh.controlling, 50_001)
+    mesh.run(1.0)
+    assert (machine.path, machine.is_relayed) == (path, True)
+    assert (machine.path_changes[-1].path, machine.path_changes[-1].is_relayed) == (path, True)
+
+
 @pytest.mark.parametrize(("is_ours", "is_relayed"), [(True, True), (False, True), (None, False)])
 def test_a_handshake_that_came_through_a_relay_found_a_relayed_path(
     mesh: Mesh, is_ours: bool | None, is_relayed: bool

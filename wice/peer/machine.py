@@ -323,6 +323,9 @@ class PeerMachine:
         generation.remote_session, generation.remote_ufrag = remote_session, said.ufrag
         self._confirm_if_heard(generation, now)
         self._remote.take(said, lambda error: self._drop_bytes("candidate", error, now))
+        # A check through the peer's relay may come before the word that there is one.
+        if self.path is not None and self._is_through_relay(self.path):
+            self.is_relayed = True
         agent = generation.agent
         agent.set_remote(credentials, now, renomination=self._remote.can_renominate)
         self._give_candidates(agent, now)
@@ -401,7 +404,7 @@ class PeerMachine:
         )
 
     def _is_through_relay(self, path: Path) -> bool:
-        """Whether a path that WireGuard found by itself has a relay at one of its ends."""
+        """Whether a path has a relay at one of its ends, as far as both sides told of theirs."""
         return self._is_through_our_relay(path) or any(
             endpoint_of(c) == path.remote for c in self._remote.candidates if c.type == "relay"
         )
