@@ -484,6 +484,15 @@ def test_a_relayed_path_becomes_direct_by_itself(network: Network) -> None:
         assert not host.named(SelectedPathLost)
 
 
+def test_a_nomination_is_of_one_pair(network: Network) -> None:
+    """Two with one number, and the remote would switch to and fro with each check of them."""
+    _, b = _relayed_then_direct(network, renomination=True, open_after_s=60)
+    # The nomination takes its time, and consent is asked for the relayed pair meanwhile.
+    network.extra_s = lambda s, r: 0.0 if RELAY in (s, r) else 2.9
+    network.run(300)
+    assert [event.is_relayed for event in b.named(PairSelected)] == [True, False]
+
+
 def test_a_plain_peer_is_nominated_once(network: Network) -> None:
     a, b = _relayed_then_direct(network, renomination=False, open_after_s=60)
     seen = []

@@ -102,3 +102,25 @@ def test_whether_there_is_a_relay_belongs_to_why_there_is_no_path(mesh: Mesh) ->
     mesh.run(1.0)
     assert machine.reason.startswith(NO_PATH_REASON)
     assert "relay" not in machine.reason
+
+
+@pytest.mark.parametrize("does_answer", [True, False])
+def test_wireguard_is_led_back_where_ice_s_path_answers(mesh: Mesh, does_answer: bool) -> None:
+    """Both sides' WireGuard may follow one another along a relay for good; ICE knows better, unless
+    its path is what died."""
+    mesh.run(5.0)
+    side = mesh.controlling
+    machine = side.machine
+    strayed = Path(machine.path.remote, base_of(_relayed(side.host, 50_000)))
+    machine.wireguard_uses(strayed, mesh.now)
+    mesh.is_path_up = does_answer
+    side.paths.clear()
+    mesh.run(15.0)
+    machine.wireguard_uses(strayed, mesh.now)
+    mesh.drain()
+    assert [path for _, path, *_ in side.paths] == ([machine.path] if does_answer else [])
+    side.paths.clear()
+    machine.wireguard_uses(machine.path, mesh.now)
+    machine.wireguard_uses(strayed, mesh.now)
+    mesh.drain()
+    assert side.paths == [], "nothing has answered since it strayed again"

@@ -301,6 +301,11 @@ class Agent:
             return None
         return SelectedPath(pair.path, pair.local_type, pair.candidate.type, pair.rtt_s)
 
+    @property
+    def consented_at(self) -> float | None:
+        """When the remote answered along the selected pair last, as consent has it."""
+        return None if self._consent is None else self._consent.answered_at
+
     def pairs(self) -> list[PairStatus]:
         """Every pair, best first, and the selected one even if its generation is gone."""
         return [pair.status(self.controlling, self._selected) for pair in self._best_first()]
@@ -463,6 +468,8 @@ class Agent:
     def _fail(self, pair: Pair) -> None:
         pair.state = State.FAILED
         if pair is self._nominating:
+            # The remote may have heard of it, and what stays selected has to be told as later.
+            self._nomination = min(self._nomination + 1, NOMINATION_MAX)
             self._nominating = None
 
     # Nomination and selection
@@ -471,6 +478,13 @@ class Agent:
     def _is_settled(self) -> bool:
         """A pair of the current remote is selected."""
         return self._selected is not None and self._selected.remote is self._remote
+
+    @property
+    def _nominated(self) -> Pair | None:
+        """The one pair whose checks nominate: two with one number, and the remote would follow
+        whichever it heard last.
+        """
+        return self._nominating or self._selected
 
     @property
     def _is_relayed(self) -> bool:
@@ -582,7 +596,7 @@ class Agent:
                 pair,
                 self._role,
                 now,
-                nomination=self._nomination if self.controlling else 0,
+                nomination=self._nomination if self.controlling and pair is self._nominated else 0,
                 is_numbered=self._remote_renominates,
             )
             self._transmits.append(ask)
@@ -625,7 +639,7 @@ class Agent:
                 self._fail(pair)
                 return
             pair.state = State.IN_PROGRESS
-        is_nominating = self.controlling and (pair is self._nominating or pair is self._selected)
+        is_nominating = self.controlling and pair is self._nominated
         check = self._checks.start(
             pair,
             self._role,

@@ -22,6 +22,7 @@ class Consent:
         self._timing = timing
         self._random_bytes = random_bytes
         self._due_at = self._next_at = self._random_time(now)
+        self.answered_at = now
         self.expires_at = now + timing.consent_expiry_s
         self._unanswered = 0
 
@@ -51,6 +52,7 @@ class Consent:
 
     def answered(self, now: float) -> None:
         self._unanswered = 0
+        self.answered_at = now
         self.expires_at = now + self._timing.consent_expiry_s
         self._next_at = self._due_at
 

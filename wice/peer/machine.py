@@ -104,6 +104,7 @@ class PeerMachine:
         self._handshake_at: float | None = None
         self._heard_at: float | None = None
         self._unheard_until: float | None = None
+        self._strayed_at: float | None = None
         self._is_path_doubted = False
         self._effects: deque[Effect] = deque()
         self._settle(now)
@@ -191,6 +192,23 @@ class PeerMachine:
             self._withheld_until = None
             self._point_wireguard()
         self._settle(now)
+
+    def wireguard_uses(self, path: Path | None, now: float) -> None:
+        """WireGuard sends along ``path``: it follows whoever it hears, late packets too.
+
+        Where both sides follow one another, only ICE leads them back to its path, and does once
+        that has answered since.
+        """
+        if self.path is None or path in (None, self.path):
+            self._strayed_at = None
+            return
+        if self._strayed_at is None:
+            self._strayed_at = now
+        carrying = self._generations.carrying
+        answered_at = None if carrying is None else carrying.agent.consented_at
+        if answered_at is not None and answered_at > self._strayed_at:
+            self._strayed_at = None
+            self._point_wireguard()
 
     def remove(self, now: float) -> None:
         """The peer left our configuration."""

@@ -244,6 +244,7 @@ class InterfaceSupervisor:
             if status.latest_handshake_at_s not in (None, peer.handshake_at_s):
                 peer.handshake_at_s = status.latest_handshake_at_s
                 peer.machine.handshake_completed(status.path, now)
+            peer.machine.wireguard_uses(status.path, now)
             self._drain(peer)
 
     async def _run_timers(self) -> None:
