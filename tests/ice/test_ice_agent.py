@@ -337,7 +337,7 @@ def test_a_side_that_alone_lost_the_path_gets_it_back(network: Network) -> None:
     a.meet(b)
     b.meet(a)
     network.run(2)
-    b.agent._consent.expires_at = network.now
+    b.agent._selection.consent.expires_at = network.now
     network.run(10)
     assert len(b.named(SelectedPathLost)) == 1
     assert b.agent.selected is not None

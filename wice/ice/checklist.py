@@ -40,6 +40,8 @@ class CheckList:
         self._pairs: dict[tuple[str, Endpoint], Pair] = {}
         self._order: list[Pair] | None = None
         self._remote: Remote | None = None
+        # An ordered set: a pair is queued once (RFC 8445 section 6.1.4.1).
+        self._triggered: dict[Pair, None] = {}
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self._pairs.values())
@@ -49,6 +51,15 @@ class CheckList:
 
     def __contains__(self, pair: Pair) -> bool:
         return self._pairs.get((pair.base.address, pair.candidate.endpoint)) is pair
+
+    @property
+    def controlling(self) -> bool:
+        return self._controlling
+
+    @property
+    def remote(self) -> Remote | None:
+        """Whose candidates the pairs are with now."""
+        return self._remote
 
     @property
     def has_bases(self) -> bool:
@@ -80,6 +91,7 @@ class CheckList:
         if self._remote is not None:
             self._candidates.clear()
             self._pairs.clear()
+        self._triggered.clear()
         self._remote = remote
         self._form()
 
@@ -159,6 +171,27 @@ class CheckList:
             pair = self._pairs[base, source] = Pair(self._bases[base], candidate, self._remote)
             self._trim(keep=pair)
         return pair
+
+    def trigger(self, pair: Pair) -> None:
+        """Queue a triggered check of ``pair``."""
+        self._triggered[pair] = None
+
+    def untrigger(self, pair: Pair) -> None:
+        """``pair`` is being checked, for whatever reason."""
+        self._triggered.pop(pair, None)
+
+    @property
+    def has_triggered(self) -> bool:
+        return bool(self._triggered)
+
+    def next_triggered(self) -> Pair | None:
+        """The pair that was triggered first; those that are gone are forgotten."""
+        while self._triggered:
+            pair = next(iter(self._triggered))
+            if pair in self:
+                return pair
+            del self._triggered[pair]
+        return None
 
     def describe_failure(self) -> str:
         """Why there is no path, for a person."""
