@@ -786,3 +786,64 @@ def test_a_far_server_is_not_asked_twice_once_its_distance_is_known() -> None:
         assert deadline - script.now == pytest.approx(first_retransmission_s)
         script.now += answered_after_s
         script.answer(asked, 0)
+
+
+@pytest.mark.parametrize("lifetime_s", [0, 1, 59])
+def test_an_allocation_that_does_not_last_is_none_and_asked_for_ever_less(lifetime_s: int) -> None:
+    script = Scripted()
+    failed_at: list[float] = []
+    while script.now < 3_600.0:
+        if (asked := script.asked()) is not None:
+            script.success(asked, RELAYED, lifetime_s=lifetime_s)
+        for event in script.events():
+            assert isinstance(event, AllocationFailed)
+            assert event.reason == "the server's allocations do not last"
+            failed_at.append(script.now)
+        assert script.client.state is State.WAITING
+        deadline = script.client.deadline()
+        assert deadline is not None
+        script.now = deadline
+        script.client.handle_timeout(script.now)
+    gaps = [b - a for a, b in pairwise(failed_at)]
+    assert gaps[:3] == [5.0, 10.0, 20.0] and gaps[-1] == 300.0
+
+
+def test_a_refresh_that_grants_no_time_is_a_loss() -> None:
+    script = Scripted()
+    script.success(script.asked(), RELAYED)
+    script.now = 25.0
+    script.client.handle_timeout(script.now)
+    script.answer(script.asked(), 0, (Attribute.LIFETIME, (30).to_bytes(4, "big")))
+    assert [type(event) for event in script.events()] == [Allocated, AllocationLost]
+    asked = script.asked()
+    assert asked is not None and asked.method is Method.ALLOCATE
+
+
+def test_a_server_that_loses_allocations_again_and_again_is_asked_ever_less() -> None:
+    script = Scripted()
+    allocated_at: list[float] = []
+    while script.now < 3_600.0:
+        asked = script.asked()
+        if asked is not None and asked.method is Method.REFRESH:
+            script.answer(asked, 437)
+        elif asked is not None:
+            script.success(asked, RELAYED)
+            allocated_at.append(script.now)
+        else:
+            deadline = script.client.deadline()
+            assert deadline is not None
+            script.now = deadline
+            script.client.handle_timeout(script.now)
+    assert [b - a for a, b in pairwise(allocated_at)][:5] == [25.0] * 5
+    assert len(allocated_at) < 3_600 / 50
+
+
+def test_an_allocation_ends_by_the_time_of_its_request_and_not_of_the_answer() -> None:
+    script = Scripted()
+    script.client.permit(PEER.host, 0.0)
+    asked = script.asked()
+    script.now = 1.0
+    script.success(asked, RELAYED, lifetime_s=100)
+    script.answer(script.asked(), 0)
+    assert script.client.encapsulate(b"x", PEER, 99.9) is not None
+    assert script.client.encapsulate(b"x", PEER, 100.0) is None

@@ -7,7 +7,14 @@ from typing import Final
 
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
-from wice.stun import Attribute, Message, Method, unpack_address, unpack_xor_address
+from wice.stun import (
+    Attribute,
+    Message,
+    Method,
+    TokenBucket,
+    unpack_address,
+    unpack_xor_address,
+)
 from wice.turn.events import (
     Allocated,
     AllocationFailed,
@@ -25,6 +32,11 @@ from wice.turn.timing import Timing
 REDIRECTS_MAX: Final = 3
 MISMATCHES_MAX: Final = 2
 """How often an allocation that an earlier run left behind is ended to make room for ours."""
+LIFETIME_MIN_S: Final = 60
+"""An allocation that ends sooner is none: each that is lost is told to every peer."""
+RENEWALS_BURST: Final = 4
+RENEWALS_RATE_PER_S: Final = 1 / 60
+"""How often an allocation that was lost is asked for again without waiting."""
 
 
 class State(Enum):
@@ -68,6 +80,7 @@ class ClientAllocation:
         self._retry_s = timing.retry_s
         self._servers_tried: list[Endpoint] = []
         self._mismatches = 0
+        self._renewals = TokenBucket(RENEWALS_BURST, RENEWALS_RATE_PER_S, now)
         self._settled_at_s = now
         self._refresh_at_s = now
         self._is_refreshing = False
@@ -75,8 +88,7 @@ class ClientAllocation:
 
     def handle_timeout(self, now: float) -> None:
         if self.state is State.ALLOCATED and now >= self.expires_at_s:
-            self._lose("its lifetime is over")
-            self._wait_until(now)
+            self._lose_and_retry("its lifetime is over", now)
         if self.state is State.WAITING and now >= self._retry_at_s:
             self._begin(now)
 
@@ -131,10 +143,11 @@ class ClientAllocation:
         self._lose_and_retry("the server does not know it", now)
 
     def _lose_and_retry(self, reason: str, now: float) -> None:
-        """Allocate again at once, unless the server loses what it has only just given."""
+        """Allocate again at once, unless the server loses what it has only just given, or often."""
         self._lose(reason)
-        if now >= self._settled_at_s:
+        if now >= self._settled_at_s + self._timing.retry_max_s:
             self._retry_s = self._timing.retry_s
+        if now >= self._settled_at_s and self._renewals.take(1, now):
             self._begin(now)
         else:
             self._wait_until(now + self._retry_s)
@@ -190,7 +203,9 @@ class ClientAllocation:
 
     def _answered(self, request: Request, answer: Answer) -> None:
         now = answer.now
-        if answer.code == 0:
+        if answer.code == 0 and _lifetime_s(answer) < LIFETIME_MIN_S:
+            self._fail(0, now)
+        elif answer.code == 0:
             self._succeeded(request, answer)
         elif answer.code == ErrorCode.ALLOCATION_MISMATCH and self._mismatches < MISMATCHES_MAX:
             # Left behind by an earlier run of ours, or a success that was lost on its way.
@@ -260,8 +275,7 @@ class ClientAllocation:
     # Keeping it up
 
     def _live(self, request: Request, answer: Answer) -> None:
-        value = answer.values.get(Attribute.LIFETIME, b"")
-        lifetime_s = float(int.from_bytes(value, "big"))
+        lifetime_s = _lifetime_s(answer)
         self.expires_at_s = request.began_at_s + lifetime_s
         self._refresh_at_s = request.began_at_s + min(self._timing.keepalive_s, lifetime_s / 2)
         self._silent_since_s = None
@@ -272,7 +286,7 @@ class ClientAllocation:
 
     def _refresh_answered(self, request: Request, answer: Answer) -> None:
         self._is_refreshing = False
-        if answer.code == 0 and int.from_bytes(answer.values.get(Attribute.LIFETIME, b""), "big"):
+        if answer.code == 0 and _lifetime_s(answer) >= LIFETIME_MIN_S:
             self._live(request, answer)
         elif answer.code in (0, ErrorCode.ALLOCATION_MISMATCH, ErrorCode.WRONG_CREDENTIALS):
             self.mismatched(answer.now)
@@ -308,6 +322,11 @@ class ClientAllocation:
 def _lifetime(lifetime_s: int) -> Build:
     value = lifetime_s.to_bytes(4, "big")
     return lambda _: [(Attribute.LIFETIME, value)]
+
+
+def _lifetime_s(answer: Answer) -> int:
+    """What a success grants."""
+    return int.from_bytes(answer.values.get(Attribute.LIFETIME, b""), "big")
 
 
 def _no_attributes(_: bytes) -> list[tuple[int, bytes]]:

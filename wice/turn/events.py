@@ -15,7 +15,7 @@ class Allocated:
 
 @dataclass(frozen=True, slots=True)
 class AllocationFailed:
-    """No allocation for now. code: of the server, 0 where it did not answer."""
+    """No allocation for now. code: of the server, 0 where it gave none."""
 
     code: int
     reason: str

@@ -7,6 +7,7 @@ from wice.turn.timing import Timing
 
 _REASONS: Final[dict[int | None, str]] = {
     None: "the server does not answer",
+    0: "the server's allocations do not last",
     ErrorCode.UNAUTHENTICATED: "the server refuses the credentials",
     ErrorCode.FORBIDDEN: "the server does not serve us",
     ErrorCode.ALLOCATION_MISMATCH: "another allocation has our address and port",
@@ -30,7 +31,7 @@ _FULL: Final = frozenset({ErrorCode.ALLOCATION_QUOTA_REACHED, ErrorCode.INSUFFIC
 
 
 def reason_of(code: int | None) -> str:
-    """In words; None is for a server that did not answer."""
+    """In words; None is for a server that did not answer, 0 for a success of no use."""
     return _REASONS.get(code) or f"the server refuses with error {code}"
 
 
