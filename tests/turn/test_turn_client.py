@@ -57,11 +57,11 @@ OTHER = "192.0.2.10"
 class Scripted:
     """A client and a server that says what the test says, unsigned."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, server: Endpoint = SERVER, **options: object) -> None:
         self.now = 0.0
         numbers = iter(range(1, 10_000))
         self.client = TurnClient(
-            SERVER,
+            server,
             ALICE,
             random_bytes=lambda size: next(numbers).to_bytes(size, "big"),
             now=0.0,
@@ -435,6 +435,56 @@ def test_redirections_that_lead_nowhere(there: Endpoint | None) -> None:
     (failed,) = script.events()
     assert isinstance(failed, AllocationFailed) and failed.code == 300
     assert script.client.server == SERVER
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "192.168.1.1", "10.0.0.1", "169.254.0.1", "224.0.0.1", "255.255.255.255"]
+)
+def test_a_public_server_sends_nobody_into_a_network_of_theirs(host: str) -> None:
+    script = Scripted()
+    script.answer(script.asked(), 300, alternate(Endpoint(host, 53)))
+    (failed,) = script.events()
+    assert isinstance(failed, AllocationFailed) and failed.code == 300
+    assert script.client.server == SERVER and script.asked() is None
+
+
+@pytest.mark.parametrize(
+    ("server", "there", "is_followed"),
+    [
+        ("10.0.0.1", "10.0.0.2", True),
+        ("10.0.0.1", "127.0.0.1", False),
+        ("10.0.0.1", "239.0.0.1", False),
+        ("127.0.0.1", "127.0.0.2", True),
+        ("fd00::1", "fd00::2", True),
+        ("2001:db8::1", "fd00::2", False),
+        ("2001:db8::1", "fe80::2", False),
+        ("2001:db8::1", "2001:db8::2", True),
+    ],
+)
+def test_a_server_names_others_no_nearer_to_us_than_itself(
+    server: str, there: str, is_followed: bool
+) -> None:
+    home, named = Endpoint(server, 3478), Endpoint(there, 3478)
+    script = Scripted(home)
+    script.answer(script.asked(), 300, alternate(named), source=home)
+    assert script.client.server == (named if is_followed else home)
+
+
+def test_an_unsigned_redirection_of_a_signed_request_is_dropped() -> None:
+    network = Network()
+    client = network.client()
+    network.run(1.0)
+    client.restart(network.now)
+    data = client.poll_transmit()
+    assert data is not None
+    request = parse(data)
+    code = (int(Attribute.ERROR_CODE), pack_error_code(300, ""))
+    forged = encode(
+        request.method, Class.ERROR, request.transaction_id, [code, alternate(ALTERNATE)]
+    )
+    with pytest.raises(RemoteProtocolError, match="integrity"):
+        client.receive(forged, SERVER, network.now)
+    assert client.server == SERVER
 
 
 def test_a_redirection_to_no_address_is_a_failure_that_is_tried_again() -> None:

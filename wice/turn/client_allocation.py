@@ -1,5 +1,6 @@
 """The allocation of a client: getting one, keeping it up, losing it (RFC 8656 sections 7 and 8)."""
 
+import ipaddress
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
@@ -25,6 +26,7 @@ from wice.turn.events import (
 )
 from wice.turn.exchange import Exchange
 from wice.turn.messages import UDP, ErrorCode, Family, family_of
+from wice.turn.peer_policy import PeerPolicy
 from wice.turn.refusals import reason_of, wait_after
 from wice.turn.requests import Answer, Build, Request
 from wice.turn.timing import Timing
@@ -236,6 +238,7 @@ class ClientAllocation:
             or server is None
             or not server.port
             or server.is_ipv6 != self.server.is_ipv6
+            or not _may_name(self.server, server)
             or server in self._servers_tried
             or len(self._servers_tried) > REDIRECTS_MAX
         ):
@@ -317,6 +320,20 @@ class ClientAllocation:
     def _closed(self, _: Request, __: Answer) -> None:
         self.state = State.CLOSED
         self._exchange.clear()
+
+
+def _may_name(server: Endpoint, alternate: Endpoint) -> bool:
+    """Whether ``server`` is believed that it can be used at ``alternate``.
+
+    It says so before anybody has proved anything: no server outside sends us into our own network.
+    """
+    here, there = ipaddress.ip_address(server.host), ipaddress.ip_address(alternate.host)
+    if there.is_multicast or there.is_unspecified or str(there) == "255.255.255.255":
+        return False
+    if there.is_loopback:
+        return here.is_loopback
+    policy = PeerPolicy()
+    return policy.allows(alternate.host) or not policy.allows(server.host)
 
 
 def _lifetime(lifetime_s: int) -> Build:
