@@ -112,7 +112,8 @@ def test_ten_thousand_allocates_of_one_member() -> None:
         )
         codes.append(None if answer is None else error(answer))
     assert set(codes) == {401, None} and codes.count(401) <= 20 + 5 * FLOOD * 0.01
-    # Those that answer the challenge come to the quota.
+    # Those that answer the challenge come to the quota, and take nothing that is in use.
+    assert is_served(member)
     signed = []
     for port in range(1, 40):
         network.now += 1.0

@@ -5,9 +5,10 @@ from random import Random
 
 import pytest
 
+from tests.turn.turn_caller import BOB, Caller, error
 from tests.turn.turn_network import ALICE, CLIENT, PEER, Network
 from wice.datagram import Endpoint
-from wice.stun import LongTermCredentials
+from wice.stun import LongTermCredentials, Method, StaticAccounts
 from wice.turn import Budgets
 from wice.turn import budgets as budgets_module
 from wice.turn.budgets import Ledger
@@ -73,9 +74,9 @@ def test_a_days_bytes_are_counted_by_day_for_each_and_in_all() -> None:
         assert usage is not None
         reasons = [ledger.spend(usage, SIZE, 1_000.0) for _ in range(20)]
         assert reasons.count("") == passing
-        assert ledger.has_quota(usage, 1_000.0) == (passing == 5)
-    assert not ledger.has_capacity(1_000.0)
-    assert ledger.has_capacity(86_400.0)
+        assert ledger.has_bytes_left_for(usage, 1_000.0) == (passing == 5)
+    assert not ledger.has_bytes_left(1_000.0)
+    assert ledger.has_bytes_left(86_400.0)
     assert usages[0] is not None and ledger.spend(usages[0], SIZE, 86_400.0) == ""
 
 
@@ -130,3 +131,71 @@ def test_a_member_over_its_budget_stops_nobody_else() -> None:
     again = network.client(Endpoint(CLIENT.host, 2), ALICE)
     network.run(1.0)
     assert not again.relayed and network.server.counts["error 486"] == 1
+
+
+def test_a_member_that_moves_on_and_on_is_served_wherever_it_comes() -> None:
+    """Its allocations of before would last ten minutes, and nobody can end them from elsewhere."""
+    network = Network(budgets=Budgets(allocations_per_user=3))
+    bob = Caller(network, BOB, Endpoint("198.51.100.8", 1))
+    assert error(bob.allocates()) == 0
+    for place in range(20):
+        network.now += 31.0
+        assert error(Caller(network, ALICE, Endpoint(CLIENT.host, 1 + place)).allocates()) == 0
+        members = [status.name for status in network.server.allocations(network.now)]
+        assert members.count("alice") == min(place + 1, 3)
+        assert members.count("bob") == 1, "quieter, but somebody else's"
+    assert network.server.counts["allocations displaced"] == 17
+
+
+@pytest.mark.parametrize("use", ["refresh", "channel", "send", None])
+def test_an_allocation_in_use_is_not_displaced(use: str | None) -> None:
+    network = Network(budgets=Budgets(allocations_per_user=2))
+    first, second, third = (Caller(network, ALICE, Endpoint(CLIENT.host, 1 + i)) for i in range(3))
+    for caller in (first, second):
+        assert error(caller.allocates()) == 0
+        assert error(caller.binds(0x4000, PEER)) == 0
+    network.now += 40.0
+    for caller in (first, second):
+        if use == "refresh":
+            assert error(caller.asks(Method.REFRESH)) == 0
+        elif use == "channel":
+            assert caller.relayed(b"\x40\x00\x00\x01x") == b"x"
+        elif use == "send":
+            assert caller.relayed(caller.send_indication(PEER)) == b"data"
+    network.now += 40.0
+    assert error(third.allocates()) == (486 if use else 0)
+    assert bool(first.relayed(first.send_indication(PEER))) == bool(use), "the quietest goes"
+    assert second.relayed(second.send_indication(PEER))
+
+
+def test_one_network_does_not_take_the_server_by_many_names() -> None:
+    names = [f"crowd{number}" for number in range(8)]
+    accounts = StaticAccounts(dict.fromkeys([*names, "alice"], "correct horse"))
+    network = Network(accounts=accounts, budgets=Budgets(allocations=12, allocations_per_user=2))
+
+    def allocates(name: str, host: str, port: int) -> int:
+        network.now += 0.1
+        credentials = LongTermCredentials(name, "correct horse")
+        return error(Caller(network, credentials, Endpoint(host, port)).allocates())
+
+    crowd, elsewhere = "2001:db8:bad::", CLIENT.host
+    for number in range(12):
+        assert allocates(names[number % 8], f"{crowd}{number:x}", 1) == 0
+    assert allocates(names[7], f"{crowd}c", 1) == 508, "it has what there is"
+    assert allocates("alice", elsewhere, 1) == allocates("alice", elsewhere, 2) == 0
+    listed = [(status.name, status.client.port) for status in network.server.allocations(0.0)]
+    assert listed[-2:] == [("alice", 1), ("alice", 2)]
+    # Which its own network could not take back, and gave up where it was heard longest ago.
+    assert [name for name, _ in listed[:-2]] == [*names[2:], *names[:4]]
+    assert allocates(names[7], f"{crowd}d", 1) == 508
+    assert network.server.counts["allocations displaced"] == 2
+
+
+def test_networks_that_have_as_much_do_not_take_it_from_each_other() -> None:
+    network = Network(budgets=Budgets(allocations=3))
+    hosts = ["198.51.100.8", "198.51.100.8", "198.51.100.7", "198.51.100.7", "198.51.100.9"]
+    answers = [
+        error(Caller(network, ALICE, Endpoint(host, port)).allocates())
+        for port, host in enumerate(hosts, 1)
+    ]
+    assert answers == [0, 0, 0, 508, 0]

@@ -29,7 +29,7 @@ from wice.stun.message import (
     is_stun,
     parse,
 )
-from wice.stun.rate_limit import SourceRateLimit, TokenBucket
+from wice.stun.rate_limit import SourceRateLimit, TokenBucket, source_network
 from wice.stun.server import BindingServer, Change, Origins, Response
 from wice.stun.server_authentication import (
     Account,
@@ -81,6 +81,7 @@ __all__ = [
     "parse",
     "parse_stun_uri",
     "parse_turn_uri",
+    "source_network",
     "unpack_address",
     "unpack_error_code",
     "unpack_unknown_attributes",

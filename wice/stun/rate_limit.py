@@ -47,7 +47,7 @@ class SourceRateLimit:
 
     def allows(self, host: str, now: float) -> bool:
         """Whether ``host`` may have one more now; it is then spent."""
-        source = _rate_key(host)
+        source = source_network(host)
         bucket = self._buckets.get(source)
         if bucket is None:
             if len(self._buckets) >= SOURCES_MAX:
@@ -58,7 +58,7 @@ class SourceRateLimit:
         return bucket.take(1, now)
 
 
-def _rate_key(host: str) -> str:
+def source_network(host: str) -> str:
     """An IPv4 address, or the /64 of an IPv6 one: a host has the whole of it to itself."""
     if ":" not in host:
         return host

@@ -55,6 +55,8 @@ class Allocation:
     ) -> None:
         self.path = path
         self.usage = usage
+        self.heard_at_s = float("-inf")
+        """When the client last asked or sent for it."""
         self.transaction_id = request.transaction_id
         self.relays: dict[Family, Relay] = {}
         self.failed: dict[Family, int] = {}

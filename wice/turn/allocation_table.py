@@ -4,6 +4,7 @@ from collections import Counter, deque
 from typing import Final
 
 from wice.datagram import Endpoint
+from wice.stun import source_network
 from wice.turn.allocation import Allocation, ClientPath, Relay
 from wice.turn.budgets import Ledger
 from wice.turn.messages import Family
@@ -11,6 +12,36 @@ from wice.turn.server_events import AllocationStatus, CloseRelay, OpenRelay, Ser
 
 RELAY_OPEN_TIMEOUT_S: Final = 10.0
 """How long the driver may take to open the sockets of an allocation."""
+
+SILENCE_MAX_S: Final = 60.0
+"""Who uses an allocation is heard more often: clients keep their NAT's mapping alive."""
+
+
+class _Holders:
+    """Allocations by who holds them."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[ClientPath, Allocation]] = {}
+
+    def add(self, holder: str, allocation: Allocation) -> None:
+        self._held.setdefault(holder, {})[allocation.path] = allocation
+
+    def remove(self, holder: str, allocation: Allocation) -> None:
+        held = self._held[holder]
+        del held[allocation.path]
+        if not held:
+            del self._held[holder]
+
+    def count(self, holder: str) -> int:
+        return len(self._held.get(holder, ()))
+
+    def quietest(self, holder: str) -> Allocation:
+        """The one heard longest ago; there must be one."""
+        return min(self._held[holder].values(), key=lambda allocation: allocation.heard_at_s)
+
+    def greatest(self) -> str:
+        """Who holds most; there must be somebody."""
+        return max(self._held, key=self.count)
 
 
 class AllocationTable:
@@ -23,6 +54,8 @@ class AllocationTable:
         """Relays on each address of ours; none is kept with 0."""
         self.by_path: dict[ClientPath, Allocation] = {}
         self.relays: dict[int, Relay] = {}
+        self._by_user = _Holders()
+        self._by_network = _Holders()
         self._ledger = ledger
         self._next_relay_id = 1
         self._deadline: float | None = None
@@ -32,7 +65,10 @@ class AllocationTable:
     ) -> None:
         """Take an allocation whose relay sockets are then to be opened."""
         allocation.expires_at_s = now + RELAY_OPEN_TIMEOUT_S
+        allocation.heard_at_s = now
         self.by_path[allocation.path] = allocation
+        self._by_user.add(allocation.usage.name, allocation)
+        self._by_network.add(_network(allocation.path), allocation)
         self._ledger.open_allocation(allocation.usage)
         self._deadline = None
         for family in families:
@@ -68,8 +104,28 @@ class AllocationTable:
         self._close(allocation.relays.pop(family))
         allocation.revoke(family)
 
+    def silent_of(self, user: str, now: float) -> Allocation | None:
+        """The allocation of a user that it moved away from; None while it uses all of them."""
+        if not self._by_user.count(user):
+            return None
+        quietest = self._by_user.quietest(user)
+        return quietest if now - quietest.heard_at_s > SILENCE_MAX_S else None
+
+    def surplus_beside(self, path: ClientPath) -> Allocation | None:
+        """What the network that holds most has to give up for a client's; None where the client's
+        own network would then hold as much. So one network does not take all, by whatever names.
+        """
+        if not self.by_path:
+            return None
+        greatest = self._by_network.greatest()
+        if self._by_network.count(greatest) <= self._by_network.count(_network(path)) + 1:
+            return None
+        return self._by_network.quietest(greatest)
+
     def delete(self, allocation: Allocation) -> None:
         del self.by_path[allocation.path]
+        self._by_user.remove(allocation.usage.name, allocation)
+        self._by_network.remove(_network(allocation.path), allocation)
         self._ledger.close_allocation(allocation.usage)
         for relay in allocation.relays.values():
             self._close(relay)
@@ -111,3 +167,7 @@ class AllocationTable:
             if not self.relay_hosts[endpoint.host]:
                 del self.relay_hosts[endpoint.host]
         self.events.append(CloseRelay(relay.id))
+
+
+def _network(path: ClientPath) -> str:
+    return source_network(path.client.host)

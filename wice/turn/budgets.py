@@ -21,8 +21,9 @@ DATAGRAM_RESERVE_BYTES: Final = 65_536
 class Budgets:
     """Limits of one relay. Bytes are those of relayed data, in both directions.
 
-    allocations_per_user: covers moves between networks too, whose allocations end only by their
-    lifetime. burst_s: how long a rate may be exceeded, as the bytes of so many seconds.
+    allocations_per_user: covers quick moves between networks too, whose allocations go when they
+    have been silent for a while. burst_s: how long a rate may be exceeded, as the bytes of so many
+    seconds.
     """
 
     allocations: int = 256
@@ -81,20 +82,23 @@ class Ledger:
         usage = self._users[name] = Usage(name, limit, share)
         return usage
 
-    def has_capacity(self, now: float) -> bool:
+    @property
+    def has_room(self) -> bool:
         """Whether the relay has room for one more allocation of whomever."""
-        self._begin_day(now)
-        return (
-            self.allocations < self._budgets.allocations
-            and self._bytes_today < self._budgets.bytes_per_day
-        )
+        return self.allocations < self._budgets.allocations
 
-    def has_quota(self, usage: Usage, now: float) -> bool:
-        """Whether a user may have one more allocation."""
-        return (
-            usage.allocations < self._budgets.allocations_per_user
-            and self._user_bytes_today(usage, now) < self._budgets.bytes_per_day_per_user
-        )
+    def has_room_for(self, usage: Usage) -> bool:
+        """Whether a user may have one more allocation beside those that it has."""
+        return usage.allocations < self._budgets.allocations_per_user
+
+    def has_bytes_left(self, now: float) -> bool:
+        """Whether anything may be relayed today."""
+        self._begin_day(now)
+        return self._bytes_today < self._budgets.bytes_per_day
+
+    def has_bytes_left_for(self, usage: Usage, now: float) -> bool:
+        """Whether anything of a user's may be relayed today."""
+        return self._user_bytes_today(usage, now) < self._budgets.bytes_per_day_per_user
 
     def open_allocation(self, usage: Usage) -> None:
         usage.allocations += 1

@@ -21,7 +21,7 @@ from wice.stun import (
 )
 from wice.turn.allocation import Allocation, ClientPath
 from wice.turn.allocation_table import AllocationTable
-from wice.turn.budgets import Ledger
+from wice.turn.budgets import Ledger, Usage
 from wice.turn.messages import (
     ALLOCATION_LIFETIME_MAX_S,
     ALLOCATION_LIFETIME_S,
@@ -126,20 +126,36 @@ class MemberRequests:
         if path in self._table.by_path:
             raise _Refused(ErrorCode.ALLOCATION_MISMATCH)
         asked = _families_asked(request)
-        usage = self._ledger.user(user.account.name, now)
-        if usage is None or not self._ledger.has_capacity(now):
-            raise self._full(path)
-        if not self._ledger.has_quota(usage, now):
-            raise _Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
         offered = [family for family in asked if family in self._families]
         if not offered:
             raise _Refused(ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
+        usage = self._ledger.user(user.account.name, now)
+        if usage is None or not self._ledger.has_bytes_left(now):
+            raise self._full(path)
+        if not self._ledger.has_bytes_left_for(usage, now):
+            raise _Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
+        self._make_room(path, usage, now)
         allocation = Allocation(path, usage, request, user, _lifetime_s(request))
         for family in asked:
             if family not in offered:
                 allocation.failed[family] = ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED
         is_even = Attribute.EVEN_PORT in request.attributes
         self._table.add(allocation, offered, now, is_even=is_even)
+
+    def _make_room(self, path: ClientPath, usage: Usage, now: float) -> None:
+        """One more allocation is within all budgets then, at the cost of another one if need be."""
+        if not self._ledger.has_room_for(usage):
+            displaced = self._table.silent_of(usage.name, now)
+            if displaced is None:
+                raise _Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
+        elif not self._ledger.has_room:
+            displaced = self._table.surplus_beside(path)
+            if displaced is None:
+                raise self._full(path)
+        else:
+            return
+        self._counts["allocations displaced"] += 1
+        self._table.delete(displaced)
 
     def _full(self, path: ClientPath) -> _Refused:
         alternate = self._alternates.get(path.client.is_ipv6)
@@ -151,7 +167,7 @@ class MemberRequests:
     def _refresh(
         self, request: Message, path: ClientPath, user: Authenticated, now: float
     ) -> Attributes:
-        allocation = self._allocation(path, user)
+        allocation = self._allocation(path, user, now)
         family = None
         value = request.attributes.get(Attribute.REQUESTED_ADDRESS_FAMILY)
         if value is not None:
@@ -171,7 +187,7 @@ class MemberRequests:
     def _create_permission(
         self, request: Message, path: ClientPath, user: Authenticated, now: float
     ) -> Attributes:
-        allocation = self._allocation(path, user)
+        allocation = self._allocation(path, user, now)
         values = request.values(Attribute.XOR_PEER_ADDRESS)
         if not values:
             raise _Refused(ErrorCode.BAD_REQUEST)
@@ -182,7 +198,7 @@ class MemberRequests:
     def _bind_channel(
         self, request: Message, path: ClientPath, user: Authenticated, now: float
     ) -> Attributes:
-        allocation = self._allocation(path, user)
+        allocation = self._allocation(path, user, now)
         number = int.from_bytes(request.require(Attribute.CHANNEL_NUMBER)[:2], "big")
         value = request.require(Attribute.XOR_PEER_ADDRESS)
         peer = unpack_xor_address(value, request.transaction_id)
@@ -204,13 +220,14 @@ class MemberRequests:
         if not allocation.permit(hosts, now):
             raise _Refused(ErrorCode.INSUFFICIENT_CAPACITY)
 
-    def _allocation(self, path: ClientPath, user: Authenticated) -> Allocation:
+    def _allocation(self, path: ClientPath, user: Authenticated, now: float) -> Allocation:
         allocation = self._table.by_path.get(path)
         if allocation is None or not allocation.response:
             raise _Refused(ErrorCode.ALLOCATION_MISMATCH)
         # By name and not by user name, which is another one when the credentials were renewed.
         if allocation.usage.name != user.account.name:
             raise _Refused(ErrorCode.WRONG_CREDENTIALS)
+        allocation.heard_at_s = now
         return allocation
 
 

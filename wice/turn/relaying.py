@@ -56,6 +56,7 @@ class Relaying:
         if allocation is None:
             self._counts["data without an allocation"] += 1
             return
+        allocation.heard_at_s = now
         number, size_bytes = unpack_channel_header(data)
         end = CHANNEL_HEADER_SIZE_BYTES + size_bytes
         if end > len(data):
@@ -74,6 +75,7 @@ class Relaying:
         if allocation is None:
             self._counts["data without an allocation"] += 1
             return
+        allocation.heard_at_s = now
         try:
             message = parse(data)
             if message.unknown_required(UNDERSTOOD):
