@@ -1,4 +1,4 @@
-"""Who can reach whom without a relay: what the data of a scenario imply, and no code under test.
+"""Who can reach whom, directly or by a relay: what a scenario's data imply, no code under test.
 
 ICE knows of a machine its own addresses and the public port that a bootstrap node's STUN server
 saw (RFC 8445 section 5.1.1). Both send to all they know of the other (section 6.1.4, the hole
@@ -6,6 +6,9 @@ punching of RFC 5128 section 3.3), what arrives is answered on the way it came, 
 from is one more address to send to (a peer-reflexive candidate, RFC 8445 section 7.3.1.3). Nobody
 guesses ports: those of a mapping that depends on the destination are unknown, however they are
 assigned.
+
+Who can send UDP to a public relay and hear from it has an address there (RFC 8656), which lets in
+whoever can do the same, from whatever port: filters of NATs are asked only about the relay.
 
 Faults are no part of it: this is who can reach whom when nothing is wrong.
 """
@@ -16,6 +19,9 @@ from typing import Final, NamedTuple
 
 from sims.model.nat import Filtering, Firewall, Mapping, NatModel
 from sims.model.scenario import Scenario, Site
+
+DIRECT: Final = "direct"
+RELAYED: Final = "relayed"
 
 ROUNDS_MAX: Final = 3
 """Two mappings that both depend on ports answer one another from new ports for ever; all others
@@ -60,8 +66,32 @@ def can_sites_be_direct(scenario: Scenario, one_site: str, other_site: str) -> b
     )
 
 
+def best_path(scenario: Scenario, one: str, other: str) -> str | None:
+    """``DIRECT`` wherever that can be, else ``RELAYED``, else None.
+
+    Raises KeyError where the scenario has no such machine.
+    """
+    return best_site_path(scenario, _site_of(scenario, one), _site_of(scenario, other))
+
+
+def best_site_path(scenario: Scenario, one_site: str, other_site: str) -> str | None:
+    """The same for a machine at each of the sites, or for two at one."""
+    if can_sites_be_direct(scenario, one_site, other_site):
+        return DIRECT
+    can_relay = all(_is_relay_in_reach(scenario, site) for site in (one_site, other_site))
+    return RELAYED if can_relay else None
+
+
+def _is_relay_in_reach(scenario: Scenario, site: str) -> bool:
+    """Both send all they have for each other to it: a side alone cannot make up for the other."""
+    sites = {each.name: each for each in scenario.sites}
+    has_relay = scenario.has_relay and scenario.bootstraps > 0
+    return has_relay and not _obstacle(list(_chain(sites, site)))
+
+
 def why(scenario: Scenario, one: str, other: str) -> str:
-    """One line for a person: how two machines reach each other, or what keeps them apart."""
+    """One line for a person: how two machines reach each other without a relay, or what keeps
+    them apart."""
     sites = _site_of(scenario, one), _site_of(scenario, other)
     seen = {version: _look(scenario, *sites, version) for version in scenario.ip_versions}
     told = {version: verdict for version, verdict in seen.items() if verdict.is_direct} or seen

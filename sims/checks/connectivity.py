@@ -11,6 +11,7 @@ from sims.checks.replies import Replies
 from sims.checks.snapshot import Snapshot
 from sims.model.link import LinkModel
 from sims.model.world import World
+from sims.oracle import DIRECT, RELAYED
 from wice.events import Event, PeerTransitioned
 from wice.peer.states import Stimulus
 
@@ -21,6 +22,10 @@ that answered since."""
 OLD_SILENT_MAX_S: Final = 60.0
 """The same where a disturbance may have killed the path before: consent takes 30 s to expire, and
 what WireGuard heard last puts that off by 15 s."""
+
+RELAYED_MAX_S: Final = 60.0
+"""How long who can be direct may stay relayed: pairs that failed are tried again every 30 s, and
+one such round may meet a mapping of the last."""
 
 PING_AGAIN_S: Final = 1.0
 """A ping that was lost is followed by the next within so long."""
@@ -143,7 +148,10 @@ class Tunnels(Check):
         for pair, view in views.items():
             theirs = views.get((view.peer, view.machine))
             is_connected = view.is_connected and theirs is not None and theirs.is_connected
-            quiet_since_s = self.quiet.paths_since_s(*pair)
+            has_relay = not self.world.can_be_direct(*pair) or any(
+                each is not None and each.is_relayed for each in (view, theirs)
+            )
+            quiet_since_s = self.quiet.paths_since_s(*pair, has_relay=has_relay)
             if not is_connected or quiet_since_s is None:
                 self._connected_since_s.pop(pair, None)
                 continue
@@ -195,8 +203,74 @@ class Tunnels(Check):
         return min(1 - kept, 0.9)
 
 
+class ByNeed(Check):
+    """In a quiet network, only what cannot be direct stays relayed."""
+
+    name = "relayed-by-need"
+
+    def look(self, snapshot: Snapshot) -> None:
+        for view in snapshot.peers():
+            pair = (view.machine, view.peer)
+            if view.status["path"] is None or not self.world.can_be_direct(*pair):
+                continue
+            # For a direct path both have to hear where the other is now.
+            since_s = (self.quiet.paths_since_s(*pair), self.quiet.signaling_since_s(*pair))
+            quiet_s = min(
+                -math.inf if since is None else self.world.now_s - since for since in since_s
+            )
+            if quiet_s <= RELAYED_MAX_S:
+                continue
+            self.looked()
+            if view.is_relayed:
+                self.violation(
+                    pair_name(*pair),
+                    f"is still relayed after {quiet_s:.0f} s in a quiet network; they can be "
+                    f"direct, and should be after {RELAYED_MAX_S:g} s",
+                )
+
+    def is_due(self) -> bool:
+        """Pairs are judged where they are healed for as long again."""
+        return False
+
+
+class ExpectedPaths(Check):
+    """``expect.direct`` and ``expect.relayed``: so at the end, on both sides."""
+
+    name = "expected-paths"
+
+    def __init__(self, world: World, quiet: Quiet, findings: Findings) -> None:
+        super().__init__(world, quiet, findings)
+        self._last = Snapshot({})
+
+    def is_due(self) -> bool:
+        expect = self.world.scenario.expect
+        return bool(expect.direct or expect.relayed)
+
+    def look(self, snapshot: Snapshot) -> None:
+        self._last = snapshot
+
+    def finish(self) -> None:
+        expect, views = self.world.scenario.expect, self._last.by_pair()
+        for path, pairs in ((DIRECT, expect.direct), (RELAYED, expect.relayed)):
+            for one, other in pairs:
+                for pair in ((one, other), (other, one)):
+                    view = views.get(pair)
+                    if view is None:
+                        self.violation(pair_name(*pair), f"no daemon says that it is {path}")
+                        continue
+                    self.looked()
+                    seen = view.status["path"]
+                    if seen != path:
+                        why = f" ({view.status['reason']})" if view.status["reason"] else ""
+                        self.violation(
+                            pair_name(*pair),
+                            f"is {seen or 'without a path'}{why} at the end; the scenario "
+                            f"expects that it is {path}",
+                        )
+
+
 class Unreachable(Check):
-    """``expect.unreachable``: who may get no direct path, gets none."""
+    """``expect.unreachable``: who may get no path, gets none."""
 
     name = "unreachable"
 
@@ -211,11 +285,11 @@ class Unreachable(Check):
                 if view is None:
                     continue
                 self.looked()
-                if view.status["path"] == "direct":
+                if view.status["path"] is not None:
                     self.violation(
                         pair_name(*pair),
-                        f"has a direct path to {view.status['endpoint']}; the scenario expects "
-                        "that there can be none",
+                        f"has a {view.status['path']} path to {view.status['selected']}; the "
+                        "scenario expects that there can be none",
                     )
 
 

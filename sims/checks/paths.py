@@ -7,13 +7,13 @@ from sims.checks.check import Check
 from sims.checks.findings import Findings, pair_name
 from sims.checks.names import Names
 from sims.checks.quiet import Quiet
+from sims.checks.relayed import COOKIE, STUN_COOKIE, TRANSACTION, Said, Way
 from sims.checks.snapshot import PeerView, Snapshot
-from sims.internet.packet import Packet, PacketEvent, Protocol
 from sims.model.world import World
 from wice.datagram import Endpoint
 from wice.events import Event, PeerTransitioned
 from wice.peer.machine import HANDSHAKE_WITHHELD_S
-from wice.peer.states import Stimulus
+from wice.peer.states import State, Stimulus
 
 CAME_WITHIN_S: Final = 2.0
 """A path is selected because of a packet that came along it; how long ago at most."""
@@ -39,17 +39,16 @@ to expire, what WireGuard heard last puts that off by 15 s, and a look comes eve
 HEARD_MAX: Final = 16_384
 """Endpoints that are remembered of all machines together, and checks that were not answered."""
 
+HAVE_PATH: Final = frozenset({str(State.SELECTED), str(State.CONNECTED)})
+
 _WIREGUARD_TYPES: Final = tuple(bytes((kind, 0, 0, 0)) for kind in (1, 2, 3, 4))
 _INITIATION: Final = _WIREGUARD_TYPES[0]
 
-# RFC 8489 section 5: the type of a message, the magic cookie, and the transaction.
-_STUN_COOKIE: Final = bytes((0x21, 0x12, 0xA4, 0x42))
-_COOKIE: Final = slice(4, 8)
-_TRANSACTION: Final = slice(8, 20)
+# RFC 8489 section 5: the types of messages.
 _BINDING_REQUEST: Final = bytes((0x00, 0x01))
 _BINDING_SUCCESS: Final = bytes((0x01, 0x01))
 
-_Spot = tuple[str, Endpoint]
+_Spot = tuple[str, Way]
 """A machine, and an endpoint as it sees it."""
 
 
@@ -61,40 +60,40 @@ class Heard:
         self._datagram_at_s: dict[_Spot, float] = {}
         self._wireguard_at_s: dict[_Spot, float] = {}
         self._proved_at_s: dict[_Spot, float] = {}
-        self._asked: dict[tuple[str, bytes], tuple[Endpoint, Endpoint]] = {}
+        self._asked: dict[tuple[str, bytes], tuple[Endpoint, Way]] = {}
         """The path of each check, by the machine that sent it and the transaction."""
 
-    def sent(self, machine: str, packet: Packet) -> None:
-        payload = packet.payload
-        if payload.startswith(_BINDING_REQUEST) and payload[_COOKIE] == _STUN_COOKIE:
+    def sent(self, machine: str, said: Said) -> None:
+        payload = said.payload
+        if payload.startswith(_BINDING_REQUEST) and payload[COOKIE] == STUN_COOKIE:
             asked = self._asked
-            asked[machine, payload[_TRANSACTION]] = packet.source, packet.destination
+            asked[machine, payload[TRANSACTION]] = said.local, said.way
             if len(asked) > HEARD_MAX:
                 del asked[next(iter(asked))]
 
-    def received(self, machine: str, packet: Packet, now_s: float) -> None:
-        spot, payload = (machine, packet.source), packet.payload
+    def received(self, machine: str, said: Said, now_s: float) -> None:
+        spot, payload = (machine, said.way), said.payload
         self._datagram_at_s[spot] = now_s
         if payload.startswith(_WIREGUARD_TYPES):
             self._wireguard_at_s[spot] = now_s
-        elif payload.startswith(_BINDING_SUCCESS) and payload[_COOKIE] == _STUN_COOKIE:
-            path = self._asked.get((machine, payload[_TRANSACTION]))
-            if path == (packet.destination, packet.source):
+        elif payload.startswith(_BINDING_SUCCESS) and payload[COOKIE] == STUN_COOKIE:
+            path = self._asked.get((machine, payload[TRANSACTION]))
+            if path == (said.local, said.way):
                 self._proved_at_s[spot] = now_s
         if len(self._datagram_at_s) > HEARD_MAX:
             self._datagram_at_s = _later_half(self._datagram_at_s)
             self._wireguard_at_s = _later_half(self._wireguard_at_s)
             self._proved_at_s = _later_half(self._proved_at_s)
 
-    def age_s(self, machine: str, source: Endpoint, now_s: float) -> float:
+    def age_s(self, machine: str, source: Way, now_s: float) -> float:
         """Seconds since the last datagram; infinite for none."""
         return now_s - self._datagram_at_s.get((machine, source), -math.inf)
 
-    def proved_age_s(self, machine: str, source: Endpoint, now_s: float) -> float:
+    def proved_age_s(self, machine: str, source: Way, now_s: float) -> float:
         """Seconds since a check of the machine's own was answered along the path it had taken."""
         return now_s - self._proved_at_s.get((machine, source), -math.inf)
 
-    def wireguard_at_s(self, machine: str, source: Endpoint) -> float:
+    def wireguard_at_s(self, machine: str, source: Way) -> float:
         """When WireGuard's last datagram came; minus infinity for never."""
         return self._wireguard_at_s.get((machine, source), -math.inf)
 
@@ -104,6 +103,9 @@ class ProvedPaths(Check):
 
     An answer is a success response with the transaction of a request that it sent there. Whatever
     else comes from somewhere proves nothing of the way back.
+
+    With a relay there are two ways, kept proved: where one is doubted the other takes over without
+    a word.
     """
 
     name = "proved-paths"
@@ -114,7 +116,7 @@ class ProvedPaths(Check):
         self._names = Names(world)
 
     def on_event(self, machine: str, event: Event) -> None:
-        selected = selected_endpoint(event)
+        selected = selected_way(event)
         if selected is None or not isinstance(event, PeerTransitioned):
             return
         now_s = self.world.now_s
@@ -124,7 +126,8 @@ class ProvedPaths(Check):
         self.looked()
         came_age_s = self._heard.age_s(machine, selected, now_s)
         proved_age_s = self._heard.proved_age_s(machine, selected, now_s)
-        if came_age_s > CAME_WITHIN_S:
+        is_spare = self.world.scenario.has_relay and event.old in HAVE_PATH
+        if came_age_s > CAME_WITHIN_S and not is_spare:
             why = f"from where {_said_when('packet', came_age_s)}"
         elif proved_age_s > PROVED_WITHIN_S:
             why = f"along which {_said_when('answer to a check of its own', proved_age_s)}"
@@ -148,6 +151,8 @@ class Destinations(Check):
 
     Along a path that was lost it goes on with initiations until there is another: one that may
     come back beats none. Nothing of that outlives the daemon.
+
+    What a relay passes on is its client's, who is asked where it is wrapped.
     """
 
     name = "wireguard-destinations"
@@ -156,7 +161,7 @@ class Destinations(Check):
         super().__init__(world, quiet, findings)
         self._heard = heard
         self._names = Names(world)
-        self._selected: dict[tuple[str, str], Endpoint] = {}
+        self._selected: dict[tuple[str, str], Way] = {}
         self._allowed: dict[_Spot, dict[str, _Allowed]] = {}
         """By where it leads, and for which peer."""
 
@@ -165,7 +170,7 @@ class Destinations(Check):
             return
         peer, now_s = self._names.of(event.peer), self.world.now_s
         before = self._selected.get((machine, peer))
-        selected = selected_endpoint(event)
+        selected = selected_way(event)
         if selected is not None:
             if before not in (None, selected):
                 self._allow(machine, before, peer, _Allowed(now_s, now_s + SWITCHES_WITHIN_S))
@@ -175,21 +180,19 @@ class Destinations(Check):
             until_s = now_s + SWITCHES_WITHIN_S
             self._allow(machine, before, peer, _Allowed(now_s, until_s, initiations=True))
 
-    def _allow(
-        self, machine: str, destination: Endpoint | None, peer: str, allowed: "_Allowed"
-    ) -> None:
+    def _allow(self, machine: str, destination: Way | None, peer: str, allowed: "_Allowed") -> None:
         if destination is not None:
             self._allowed.setdefault((machine, destination), {})[peer] = allowed
 
-    def sent(self, machine: str, packet: Packet, now_s: float) -> None:
-        """A UDP packet left ``machine``."""
-        if not packet.payload.startswith(_WIREGUARD_TYPES):
+    def sent(self, machine: str, said: Said, now_s: float) -> None:
+        """``machine``, which has a tunnel, sent a datagram."""
+        if not said.payload.startswith(_WIREGUARD_TYPES):
             return
         self.looked()
-        destination = packet.destination
+        destination = said.way
         booted_at_s = self.quiet.booted_at_s(machine)
         for allowed in self._allowed.get((machine, destination), {}).values():
-            is_initiation = allowed.initiations and packet.payload.startswith(_INITIATION)
+            is_initiation = allowed.initiations and said.payload.startswith(_INITIATION)
             if allowed.since_s >= booted_at_s and (allowed.until_s >= now_s or is_initiation):
                 return
         answers_since_s = max(now_s - SESSION_LIFETIME_S, booted_at_s)
@@ -228,7 +231,7 @@ class Endpoints(Check):
         now_s = self.world.now_s
         for view in snapshot.peers():
             pair = (view.machine, view.peer)
-            quiet_since_s = self.quiet.paths_since_s(*pair)
+            quiet_since_s = self.quiet.paths_since_s(*pair, has_relay=view.is_relayed)
             endpoint, selected = view.status["endpoint"], view.status["selected"]
             if quiet_since_s is None or selected is None:
                 self._differ_since_s.pop(pair, None)
@@ -275,12 +278,17 @@ class Liveness(Check):
                 )
 
     def _age_s(self, view: PeerView) -> float:
-        """Since the last datagram along ICE's path, or WireGuard's if that is another."""
+        """Since the last datagram along ICE's path, or WireGuard's if that is another.
+
+        A status does not tell through whose relay, if any.
+        """
+        now_s = self.world.now_s
         ends = (view.status["selected"], view.status["endpoint"])
         return min(
             (
-                self._heard.age_s(view.machine, Endpoint.parse(end), self.world.now_s)
+                self._heard.age_s(view.machine, Way(Endpoint.parse(end), is_wrapped), now_s)
                 for end in ends
+                for is_wrapped in (False, True)
                 if end is not None
             ),
             default=math.inf,
@@ -301,20 +309,21 @@ class Paths:
             Liveness(world, quiet, findings, self._heard),
         )
 
-    def on_packet(self, event: PacketEvent) -> None:
-        if event.packet.protocol is not Protocol.UDP:
-            return
-        if event.what == "received":
-            self._heard.received(event.where, event.packet, self._world.now_s)
-        elif event.what == "sent":
-            self._heard.sent(event.where, event.packet)
-            self._destinations.sent(event.where, event.packet, self._world.now_s)
+    def sent(self, machine: str, said: Said) -> None:
+        """``machine``, which has a tunnel, sent a datagram."""
+        self._heard.sent(machine, said)
+        self._destinations.sent(machine, said, self._world.now_s)
+
+    def received(self, machine: str, said: Said) -> None:
+        """It received one."""
+        self._heard.received(machine, said, self._world.now_s)
 
 
-def selected_endpoint(event: Event) -> Endpoint | None:
+def selected_way(event: Event) -> Way | None:
     """Where a path leads that was just selected; None for any other event."""
     if isinstance(event, PeerTransitioned) and event.cause == str(Stimulus.PATH_SELECTED):
-        return Endpoint.parse(event.detail)
+        remote, _, relay = event.detail.partition(" through ")
+        return Way(Endpoint.parse(remote), is_wrapped=bool(relay))
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from sims.model.faults import (
     Crash,
+    DelayEnvelopes,
     Fault,
     MachineFault,
     Move,
@@ -40,16 +41,20 @@ class Quiet:
         self._world = world
         self._scenario = world.scenario
         self._sites: dict[str, frozenset[str]] = {}
-        self._of_pair: dict[tuple[str, str], list[Span]] = {}
+        self._of_pair: dict[tuple[str, str, bool], list[Span]] = {}
         self._of_signaling: dict[tuple[str, str], list[Span]] = {}
         self._longest_signaling_s: dict[tuple[str, str], float] = {}
         self._boots: dict[str, list[float]] = {}
 
-    def paths_since_s(self, one: str, other: str) -> float | None:
-        """Since when nothing disturbs paths between two machines; None while something does."""
-        key = (one, other)
+    def paths_since_s(self, one: str, other: str, *, has_relay: bool = False) -> float | None:
+        """Since when nothing disturbs paths between two machines; None while something does.
+
+        has_relay: theirs is relayed, or can be no other.
+        """
+        key = (one, other, has_relay)
         if key not in self._of_pair:
-            faults = [fault for fault in self._world.faults if self._disturbs(fault, one, other)]
+            disturbs = self._disturbs_relayed if has_relay else self._disturbs
+            faults = [fault for fault in self._world.faults if disturbs(fault, one, other)]
             self._of_pair[key] = [_span(fault) for fault in faults]
         return self._since_s(self._of_pair[key], (one, other))
 
@@ -58,7 +63,8 @@ class Quiet:
         key = (one, other)
         if key not in self._of_signaling:
             faults = self._signaling_faults(one, other)
-            faults += [fault for fault in self._world.faults if isinstance(fault, ReplayEnvelopes)]
+            slow = ReplayEnvelopes | DelayEnvelopes
+            faults += [fault for fault in self._world.faults if isinstance(fault, slow)]
             self._of_signaling[key] = [_span(fault) for fault in faults]
         return self._since_s(self._of_signaling[key], (one, other))
 
@@ -113,10 +119,12 @@ class Quiet:
 
     def is_cut_for_good(self, one: str, other: str) -> bool:
         """Whether a fault without end keeps two machines apart."""
+        is_direct = self._world.can_be_direct(one, other)
+        disturbs = self._disturbs if is_direct else self._disturbs_relayed
         return any(
             math.isinf(fault.ends_at_s)
             and not isinstance(fault, Move)
-            and self._disturbs(fault, one, other)
+            and disturbs(fault, one, other)
             for fault in self._world.faults
         )
 
@@ -163,10 +171,18 @@ class Quiet:
             )
         return self._touches(fault, one) or self._touches(fault, other)
 
+    def _disturbs_relayed(self, fault: Fault, one: str, other: str) -> bool:
+        """Each bootstrap node may be whose relay is used."""
+        return self._disturbs(fault, one, other) or any(
+            self._disturbs(fault, machine, relay)
+            for machine in (one, other)
+            for relay in self._scenario.bootstrap_names
+        )
+
     def _touches(self, fault: Fault, machine: str) -> bool:
         if isinstance(fault, Partition):
             return not self._sites_of(machine).isdisjoint((*fault.one, *fault.other))
-        if isinstance(fault, ReplayPackets | ReplayEnvelopes):
+        if isinstance(fault, ReplayPackets | ReplayEnvelopes | DelayEnvelopes):
             return False
         if isinstance(fault, MachineFault):
             return fault.target == machine
@@ -205,5 +221,9 @@ def chain_of(scenario: Scenario, site: str) -> tuple[str, ...]:
 
 def _span(fault: Fault) -> Span:
     # What was kept until the end is delivered again only after it.
-    still_s = fault.after_s if isinstance(fault, ReplayEnvelopes) else 0.0
+    still_s = 0.0
+    if isinstance(fault, ReplayEnvelopes):
+        still_s = fault.after_s
+    elif isinstance(fault, DelayEnvelopes):
+        still_s = fault.up_to_s
     return Span(fault.at_s, fault.ends_at_s + still_s)

@@ -7,7 +7,7 @@ from typing import Final
 from sims.checks.check import Check
 from sims.checks.findings import Findings
 from sims.checks.quiet import Quiet
-from sims.internet.packet import Packet, Protocol
+from sims.checks.relayed import Said
 from sims.model.world import PING_MARKER, World
 
 NUMBERS_MAX: Final = 1 << 23
@@ -65,10 +65,10 @@ class Replays(Check):
             )
         seen[block] |= 1 << bit
 
-    def sent(self, machine: str, packet: Packet) -> None:
-        """``machine`` sends ``packet``."""
-        payload = packet.payload
-        if packet.protocol is not Protocol.UDP or not payload.startswith(_RESPONSE):
+    def sent(self, machine: str, said: Said) -> None:
+        """``machine``, which has a tunnel, sends a datagram."""
+        payload = said.payload
+        if not payload.startswith(_RESPONSE):
             return
         self.looked()
         answered = (machine, self.world.running_since_s(machine), payload[_RECEIVER])
@@ -76,7 +76,7 @@ class Replays(Check):
         if before_s < self.world.now_s:
             self.violation(
                 machine,
-                f"answered to a handshake initiation from {packet.destination} a second time, "
+                f"answered to a handshake initiation from {said.way} a second time, "
                 f"first at {before_s:.3f} s; WireGuard must drop what it has received before",
             )
         if len(self._responses) > RESPONSES_REMEMBERED_MAX:

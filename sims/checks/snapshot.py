@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sims.oracle import RELAYED
+
 
 class PeerView(NamedTuple):
     """What the daemon of ``machine`` says of ``peer``."""
@@ -15,6 +17,10 @@ class PeerView(NamedTuple):
     @property
     def is_connected(self) -> bool:
         return bool(self.status["state"] == "connected")
+
+    @property
+    def is_relayed(self) -> bool:
+        return bool(self.status["path"] == RELAYED)
 
     @property
     def is_settled(self) -> bool:

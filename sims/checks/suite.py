@@ -8,16 +8,24 @@ from sims.checks.acknowledgements import Acknowledgements
 from sims.checks.bounds import Bounds, Tasks
 from sims.checks.check import Check
 from sims.checks.cleartext import Cleartext
-from sims.checks.connectivity import AllPairs, Healed, Tunnels, Unreachable
+from sims.checks.connectivity import (
+    AllPairs,
+    ByNeed,
+    ExpectedPaths,
+    Healed,
+    Tunnels,
+    Unreachable,
+)
 from sims.checks.findings import Findings
 from sims.checks.paths import Paths
 from sims.checks.quiet import Quiet
+from sims.checks.relayed import Relayed
 from sims.checks.replays import Replays
 from sims.checks.replies import Replies
 from sims.checks.sessions import Sessions
 from sims.checks.snapshot import Snapshot
 from sims.checks.states import Transitions
-from sims.internet.packet import PacketEvent
+from sims.internet.packet import PacketEvent, Protocol
 from sims.model.result import Violation
 from sims.model.world import World
 from wice.events import Event
@@ -38,6 +46,8 @@ class Checks:
         self._replays = Replays(*parts)
         self._cleartext = Cleartext(*parts)
         self._paths = Paths(*parts)
+        self._relayed = Relayed()
+        self._members = world.private_keys
         self._checks: tuple[Check, ...] = (
             self._tasks,
             Bounds(*parts),
@@ -50,6 +60,8 @@ class Checks:
             AllPairs(*parts, replies),
             Healed(*parts, replies),
             Tunnels(*parts, replies),
+            ByNeed(*parts),
+            ExpectedPaths(*parts),
             Unreachable(*parts),
         )
 
@@ -68,10 +80,17 @@ class Checks:
 
     def on_packet(self, event: PacketEvent) -> None:
         """Something became of a packet."""
-        self._paths.on_packet(event)
+        machine, packet = event.where, event.packet
         if event.what == "sent":
-            self._cleartext.sent(event.where, event.packet)
-            self._replays.sent(event.where, event.packet)
+            self._cleartext.sent(machine, packet)
+        if packet.protocol is not Protocol.UDP or machine not in self._members:
+            return
+        if event.what == "sent":
+            said = self._relayed.sent(machine, packet)
+            self._paths.sent(machine, said)
+            self._replays.sent(machine, said)
+        elif event.what == "received":
+            self._paths.received(machine, self._relayed.received(machine, packet))
 
     def on_ping_received(self, machine: str, source: str, payload: bytes) -> None:
         """An echo request from the tunnel address ``source`` came out of ``machine``'s tunnel."""

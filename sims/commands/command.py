@@ -252,9 +252,25 @@ def swarm(
     show_default=True,
     help="With 6 there are firewalls instead of NATs.",
 )
+@click.option(
+    "--relay/--no-relay",
+    "has_relay",
+    default=True,
+    show_default=True,
+    help="Whether the bootstrap node relays.",
+)
+@click.option(
+    "--under",
+    "condition",
+    type=click.Choice(["loss", "restart-one", "restart-both", "slow-signaling"]),
+    help="Make it harder: a tenth of all datagrams lost in bursts, one or both homes restarted in "
+    "mid-check, or envelopes late and out of order.",
+)
 @_jobs_option
 @_json_option
-def grid(ip: str, jobs: int | None, json_file: str | None) -> None:
+def grid(
+    ip: str, has_relay: bool, condition: str | None, jobs: int | None, json_file: str | None
+) -> None:
     """Try every kind of NAT against every other, a process each.
 
     Exits 0 only if every cell is as the oracle has it, which knows the NATs and no code of wice.
@@ -273,7 +289,15 @@ def grid(ip: str, jobs: int | None, json_file: str | None) -> None:
         def tell(cell: "Cell") -> None:
             progress.tell(is_ok=cell.is_as_expected)
 
-        result = run_grid(kinds, int(ip), jobs or processors(), run_once, tell)
+        result = run_grid(
+            kinds,
+            int(ip),
+            jobs or processors(),
+            run_once,
+            tell,
+            has_relay=has_relay,
+            condition=condition,
+        )
     _finish(result, lambda: show_grid(_console(json_file), result), json_file)
 
 

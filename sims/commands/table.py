@@ -65,9 +65,8 @@ def violation_line(violation: Violation) -> str:
 
 def is_as_expected(pair: PairResult) -> bool:
     """Whether a pair is, at the end, what the oracle says it can be when nothing is wrong."""
-    if pair.can_be_direct:
-        return pair.first_ping_s is not None and pair.path is not None
-    return pair.path != "direct"
+    has_pinged = pair.first_ping_s is not None or pair.best_path is None
+    return has_pinged and pair.path == pair.best_path
 
 
 def checks_table(result: RunResult) -> Table:
@@ -132,7 +131,9 @@ def _summary(pairs: Sequence[PairResult]) -> str:
 
 
 def _pair_line(pair: PairResult) -> str:
-    can = "could be direct" if pair.can_be_direct else "cannot be direct"
+    can = {"direct": "could be direct", "relayed": "could be relayed"}.get(
+        pair.best_path or "", "can have no path"
+    )
     path = pair.path or "no path"
     reason = f": {pair.reason}" if pair.reason else ""
     pinged = f"{pair.received} of {pair.sent} pings came back"
@@ -223,8 +224,8 @@ def _first_failure(result: SeedResult) -> str:
 def show_grid(console: Console, grid: GridResult) -> None:
     """The report of a grid: every cell, and those that are not as the oracle has them."""
     say = PlainDisplay(console).say
-    say("seconds to the first ping both ways, the first home on top; none where both sides say")
-    say("that there is no direct path, ! where the oracle has it otherwise")
+    say("seconds to the first ping both ways, the first home on top; r where a relay carries it,")
+    say("none where both sides say that there is no path, ! where the oracle has it otherwise")
     console.print(grid_table(grid.kinds, grid.cells))
     for cell in grid.disagreeing:
         say(str(cell))

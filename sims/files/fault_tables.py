@@ -56,6 +56,10 @@ class _ReplayEnvelopesSection(_LastingSection, forbid_unknown_fields=True, kw_on
     after_s: float
 
 
+class _DelayEnvelopesSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+    up_to_s: float
+
+
 class _PartitionSection(_FaultSection, forbid_unknown_fields=True, kw_only=True):
     one: list[str]
     other: list[str] | None = None
@@ -83,6 +87,7 @@ _SECTIONS: Final[dict[str, type[_FaultSection]]] = {
     "corrupt": _CorruptSection,
     "replay-packets": _ReplayPacketsSection,
     "replay-envelopes": _ReplayEnvelopesSection,
+    "delay-envelopes": _DelayEnvelopesSection,
 }
 
 

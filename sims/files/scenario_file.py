@@ -30,6 +30,7 @@ class _RunSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     duration_s: float
     name: str | None = None
     bootstraps: int = 1
+    relay: bool = True
     ip: str = "4"
     peers_each_max: int | None = None
     ping_every_s: float = 5.0
@@ -38,6 +39,8 @@ class _RunSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class _ExpectSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     all_pairs_connected_by_s: float | None = None
     healed_within_s: float | None = None
+    direct: list[tuple[str, str]] = []
+    relayed: list[tuple[str, str]] = []
     unreachable: list[tuple[str, str]] = []
 
 
@@ -136,12 +139,14 @@ def _read(table: dict[str, Any], name: str, origins: Origins) -> Scenario:
     run = convert(file.scenario, _RunSection, ("scenario",))
     expect = convert(file.expect, _ExpectSection, ("expect",))
     origins.note(("scenario", "ip_versions"), ("scenario", "ip"))
+    origins.note(("scenario", "has_relay"), ("scenario", "relay"))
     sites = SiteReader(origins)
     scenario = Scenario(
         name=name if run.name is None else run.name,
         duration_s=run.duration_s,
         sites=sites.read(file.sites),
         bootstraps=run.bootstraps,
+        has_relay=run.relay,
         ip_versions=choose(run.ip, _IP_VERSIONS, ("scenario", "ip"), "IP versions"),
         peers_each_max=run.peers_each_max,
         ping_every_s=run.ping_every_s,
@@ -149,6 +154,8 @@ def _read(table: dict[str, Any], name: str, origins: Origins) -> Scenario:
         expect=Expectation(
             all_pairs_connected_by_s=expect.all_pairs_connected_by_s,
             healed_within_s=expect.healed_within_s,
+            direct=tuple(expect.direct),
+            relayed=tuple(expect.relayed),
             unreachable=tuple(expect.unreachable),
         ),
     )

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Final, TypeVar
 
+BENCHMARK_NETWORK: Final = IPv4Network("198.18.0.0/15")
 PUBLIC_NETWORKS: Final = (
     IPv4Network("192.0.2.0/24"),
     IPv4Network("198.51.100.0/24"),
     IPv4Network("203.0.113.0/24"),
-    IPv4Network("198.18.0.0/15"),
+    BENCHMARK_NETWORK,
 )
 """Documentation (RFC 5737), and when that is used up, benchmarks (RFC 2544)."""
 HOME_NETWORKS: Final = (IPv4Network("192.168.0.0/16"), IPv4Network("172.16.0.0/12"))

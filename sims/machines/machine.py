@@ -11,12 +11,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any, Final, Protocol
 
 import trio
 
 from p2p.backend import OverlayTransport
 from sims.internet.network import Network
+from sims.machines.envelope_delay import EnvelopeDelay
 from sims.machines.envelope_replay import EnvelopeReplay
 from sims.machines.machine_files import MachineFiles
 from sims.model.scenario import Machine
@@ -246,6 +248,15 @@ class SimulatedMachine:
             nursery.start_soon(replay.run)
             await trio.sleep_until(until_s)
             replay.stop()
+
+    async def delay_envelopes(self, random: Random, up_to_s: float, until_s: float) -> None:
+        """Have a bootstrap node that runs be slow to deliver until the clock is ``until_s``."""
+        boot = self.boot
+        if boot is None or boot.transport is None:
+            return
+        delay = EnvelopeDelay(boot.transport, random, up_to_s)
+        await trio.sleep_until(until_s)
+        delay.stop()
 
     def leave(self) -> None:
         """Be in no network until it moves to a site."""

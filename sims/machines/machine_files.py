@@ -10,12 +10,14 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 from typing import Final
 
+from sims.internet.addresses import BENCHMARK_NETWORK
 from wice.keys import PrivateKey, PublicKey
 
 WIREGUARD_PORT: Final = 51_820
 OVERLAY_PORT: Final = 4_001
 COMMUNITY: Final = "harbour-neighbourhood"
 INTERFACE: Final = "wg0"
+RELAY_ALLOCATIONS: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ class Peer:
     tunnel_address: IPv4Address | IPv6Address
 
 
-def bootstrap_config(files: MachineFiles, listen: Sequence[str]) -> str:
+def bootstrap_config(files: MachineFiles, listen: Sequence[str], *, has_relay: bool = False) -> str:
     """The configuration of a bootstrap node that listens on multiaddrs ``listen``."""
-    return _top(files) + _overlay(listen, ())
+    relay = _relay() if has_relay else ""
+    return _top(files) + _overlay(listen, ()) + relay
 
 
 def home_config(
@@ -98,6 +101,16 @@ def _overlay(listen: Sequence[str], bootstrap: Sequence[str]) -> str:
 community = "{COMMUNITY}"
 bootstrap = [{_quoted(bootstrap)}]
 listen = [{_quoted(listen)}]
+"""
+
+
+def _relay() -> str:
+    """With room for many machines, and leave to send where they get their addresses."""
+    return f"""
+[relay]
+enabled = true
+allocations = {RELAY_ALLOCATIONS}
+allowed_networks = ["{BENCHMARK_NETWORK}"]
 """
 
 

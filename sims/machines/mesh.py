@@ -98,7 +98,8 @@ class Mesh:
         return [overlay_multiaddr(address.ip) for address in self.machines[name].addresses]
 
     def _bootstrap_config(self, files: MachineFiles) -> str:
-        return bootstrap_config(files, self._listens_at(files.name))
+        has_relay = self._scenario.has_relay
+        return bootstrap_config(files, self._listens_at(files.name), has_relay=has_relay)
 
     def _home_config(self, files: MachineFiles) -> str:
         bootstrap = [

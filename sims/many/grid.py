@@ -9,13 +9,16 @@ from typing import Any, Final
 from rich.box import SIMPLE
 from rich.table import Table
 
+from sims.many.conditions import under
 from sims.many.processes import JOB_TIME_MAX_S, run_in_processes
 from sims.many.swarm import Run
 from sims.model.link import LineModel, LinkModel
 from sims.model.nat import GRID_KINDS, NAT_KINDS, Firewall
 from sims.model.result import RunResult
 from sims.model.scenario import Machine, Scenario, Site
-from sims.oracle import can_be_direct, why
+from sims.oracle import DIRECT as DIRECT
+from sims.oracle import RELAYED as RELAYED
+from sims.oracle import best_path, why
 from wice.peer.machine import NO_PATH_REASON
 
 GRID_FIREWALLS: Final = tuple(
@@ -29,9 +32,7 @@ DURATION_S: Final = 25.0
 LATENCY_S: Final = 0.010
 """Of each home's line, one way."""
 
-DIRECT: Final = "direct"
-RELAYED: Final = "relayed"
-NO_PATH: Final = "no direct path"
+NO_PATH: Final = "no path"
 FAILED: Final = "failed"
 
 
@@ -108,7 +109,9 @@ def kinds_of(ip_version: int) -> tuple[str, ...]:
     return GRID_KINDS if ip_version == 4 else GRID_FIREWALLS
 
 
-def grid_scenario(one_kind: str, other_kind: str, ip_version: int) -> Scenario:
+def grid_scenario(
+    one_kind: str, other_kind: str, ip_version: int, *, has_relay: bool = True
+) -> Scenario:
     """Two homes with a machine each, on good lines.
 
     Raise KeyError for a NAT kind, ValueError for a firewall that there is not.
@@ -120,6 +123,7 @@ def grid_scenario(one_kind: str, other_kind: str, ip_version: int) -> Scenario:
             _home(name, kind, ip_version)
             for name, kind in zip(HOMES, (one_kind, other_kind), strict=True)
         ),
+        has_relay=has_relay,
         ip_versions=(ip_version,),
         ping_every_s=1.0,
     )
@@ -132,10 +136,14 @@ def run_grid(
     run: Run,
     tell: Callable[[Cell], None],
     *,
+    has_relay: bool = True,
+    condition: str | None = None,
     first_seed: int = 1,
     time_max_s: float = JOB_TIME_MAX_S,
 ) -> GridResult:
     """Run every ordered pair of ``kinds``, ``at_once`` at a time, and ``tell`` each cell.
+
+    has_relay: the bootstrap node relays. condition: one of ``CONDITIONS``.
 
     The smaller key controls, and the seed says whose that is: so the two cells of one pair of
     kinds are not the same run mirrored. Ctrl-C ends it; the result then has what was finished.
@@ -143,7 +151,9 @@ def run_grid(
     pairs = _pairs(kinds)
 
     def work(number: int) -> tuple[Cell, float]:
-        scenario = grid_scenario(*pairs[number], ip_version)
+        scenario = grid_scenario(*pairs[number], ip_version, has_relay=has_relay)
+        if condition is not None:
+            scenario = under(condition, scenario, number)
         result = run(scenario, first_seed + number)
         return judge(pairs[number], scenario, result), result.cpu_s
 
@@ -157,7 +167,7 @@ def run_grid(
         ) as finished:
             for done in finished:
                 if done.value is None:
-                    cell = _failed(pairs[done.job], ip_version, done.failure)
+                    cell = _failed(pairs[done.job], ip_version, done.failure, has_relay=has_relay)
                 else:
                     cell, cell_cpu_s = done.value
                     cpu_s += cell_cpu_s
@@ -220,8 +230,8 @@ def _seen(result: RunResult) -> tuple[str, str, float]:
         return FAILED, why, result.virtual_s
     paths = {pair.path for pair in result.pairs}
     pinged_s = [pair.first_ping_s for pair in result.pairs if pair.first_ping_s is not None]
-    if paths == {"direct"} and len(pinged_s) == len(result.pairs):
-        return DIRECT, "", max(pinged_s)
+    if len(paths) == 1 and None not in paths and len(pinged_s) == len(result.pairs):
+        return str(*paths), "", max(pinged_s)
     reasons = list(dict.fromkeys(pair.reason for pair in result.pairs if pair.reason))
     # That there is no path proves nothing unless both have tried: they may not have met.
     has_tried = all(pair.reason.startswith(NO_PATH_REASON) for pair in result.pairs)
@@ -237,11 +247,12 @@ def _seen(result: RunResult) -> tuple[str, str, float]:
 
 
 def _expected(scenario: Scenario) -> str:
-    return DIRECT if can_be_direct(scenario, *HOMES) else NO_PATH
+    return best_path(scenario, *HOMES) or NO_PATH
 
 
-def _failed(kinds: tuple[str, str], ip_version: int, failure: str) -> Cell:
-    return Cell(kinds, _expected(grid_scenario(*kinds, ip_version)), FAILED, failure, 0.0)
+def _failed(kinds: tuple[str, str], ip_version: int, failure: str, *, has_relay: bool) -> Cell:
+    scenario = grid_scenario(*kinds, ip_version, has_relay=has_relay)
+    return Cell(kinds, _expected(scenario), FAILED, failure, 0.0)
 
 
 def _pairs(kinds: Sequence[str]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from sims.model.faults import (
     Corrupt,
     Crash,
     Degrade,
+    DelayEnvelopes,
     Fault,
     Lasting,
     LinkDown,
@@ -29,6 +30,9 @@ from sims.model.mistake import Mistake, check_number, check_positive, check_shar
 from sims.model.scenario import FAULTS_MAX, Churn, Scenario
 from wice.section import Place, suggest
 
+DELAY_MAX_S: Final = 5.0
+"""Of an envelope: who is waited for longer has not delivered it."""
+
 DIRECTIONS: Final = ("up", "down", "both")
 
 _EXCLUSIVE: Final[dict[type[Fault], str]] = {
@@ -41,6 +45,7 @@ _EXCLUSIVE: Final[dict[type[Fault], str]] = {
     Corrupt: "line",
     ReplayPackets: "attacker",
     ReplayEnvelopes: "keeper",
+    DelayEnvelopes: "keeper",
 }
 """Of each target, what only one fault at a time can have its way with."""
 
@@ -148,6 +153,9 @@ class FaultRules:
             check_share(fault.share, (*place, "share"))
         if isinstance(fault, ReplayPackets | ReplayEnvelopes):
             check_positive(fault.after_s, (*place, "after_s"))
+        if isinstance(fault, DelayEnvelopes):
+            check_number(fault.up_to_s, (*place, "up_to_s"), highest=DELAY_MAX_S)
+            check_positive(fault.up_to_s, (*place, "up_to_s"))
         if isinstance(fault, Partition):
             self._check_partition(fault, place)
         elif isinstance(fault, MachineFault):
@@ -165,7 +173,7 @@ class FaultRules:
                 here = ", ".join(machine.name for machine in site.machines)
                 hint = f"{target} is a site; its machines: {here}"
             raise Mistake(target_place, f"there is no machine {target}", hint)
-        if isinstance(fault, ReplayEnvelopes):
+        if isinstance(fault, ReplayEnvelopes | DelayEnvelopes):
             if target not in self._bootstraps:
                 raise Mistake(
                     target_place,

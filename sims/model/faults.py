@@ -139,6 +139,15 @@ class ReplayEnvelopes(Lasting):
     after_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelayEnvelopes(Lasting):
+    """A bootstrap node ``target`` takes up to ``up_to_s`` to deliver an envelope, so that they
+    overtake one another."""
+
+    target: str
+    up_to_s: float
+
+
 FAULT_KINDS: Final[dict[str, type[Fault]]] = {
     "crash": Crash,
     "stop": Stop,
@@ -152,13 +161,14 @@ FAULT_KINDS: Final[dict[str, type[Fault]]] = {
     "corrupt": Corrupt,
     "replay-packets": ReplayPackets,
     "replay-envelopes": ReplayEnvelopes,
+    "delay-envelopes": DelayEnvelopes,
 }
 """By the names that scenario files have for them."""
 
 KIND_NAMES: Final = {kind: name for name, kind in FAULT_KINDS.items()}
 """The other way round."""
 
-MachineFault = Crash | Stop | Sleep | Move | ReplayEnvelopes
+MachineFault = Crash | Stop | Sleep | Move | ReplayEnvelopes | DelayEnvelopes
 """What happens to a machine; everything else but a partition happens to a site."""
 
 SiteFault = AddressChange | NatReboot | LinkDown | Degrade | Corrupt | ReplayPackets

@@ -9,7 +9,7 @@ from typing import Any
 class PairResult:
     """One ordered pair of machines.
 
-    can_be_direct: what the oracle says. path: ``direct``, ``relayed`` or None at the end;
+    best_path: what the oracle says. path: at the end; both ``direct``, ``relayed`` or None.
     reason: why it is that. first_ping_s: when a reply came through the tunnel first, in virtual
     seconds after both daemons had been started first; None is never. sent, received: pings
     through the tunnel.
@@ -17,7 +17,7 @@ class PairResult:
 
     source: str
     destination: str
-    can_be_direct: bool
+    best_path: str | None
     path: str | None
     reason: str
     first_ping_s: float | None

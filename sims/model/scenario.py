@@ -93,18 +93,21 @@ class Expectation:
 
     healed_within_s: and again so long after the last fault is over; None is ``HEALED_WITHIN_S``,
     and is not judged where the run ends before.
-    unreachable: unordered pairs of machines that may not get a direct path at all.
+    direct, relayed: unordered pairs of machines whose path is such at the end of the run.
+    unreachable: those that may not get any path at all.
     """
 
     all_pairs_connected_by_s: float | None = None
     healed_within_s: float | None = None
+    direct: tuple[tuple[str, str], ...] = ()
+    relayed: tuple[tuple[str, str], ...] = ()
     unreachable: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """bootstraps: how many public overlay nodes; they are machines ``bootstrap-1`` and so on,
-    each at a site of its own of the same name.
+    each at a site of its own of the same name. has_relay: they relay for the mesh.
 
     ip_versions: (4,), (6,) or (4, 6). peers_each_max: None has everybody know everybody;
     otherwise each machine has at most so many WireGuard peers.
@@ -115,6 +118,7 @@ class Scenario:
     duration_s: float
     sites: tuple[Site, ...]
     bootstraps: int = 1
+    has_relay: bool = True
     ip_versions: tuple[int, ...] = (4,)
     peers_each_max: int | None = None
     ping_every_s: float = 5.0

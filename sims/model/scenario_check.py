@@ -25,7 +25,7 @@ from sims.model.scenario import (
     Scenario,
     Site,
 )
-from sims.oracle import can_sites_be_direct
+from sims.oracle import best_site_path
 from wice.errors import ConfigError
 from wice.section import Place, suggest
 
@@ -270,29 +270,49 @@ def _check_expectation(scenario: Scenario, expect: Expectation) -> None:
                     f"{machine.name} is started only at {machine.starts_at_s:g} s",
                     "expect it later, or start that earlier",
                 )
-        if not _has_direct_pair(scenario):
+        if not _has_pair(scenario):
             raise Mistake(
                 place,
-                "no two machines can reach each other without a relay, so it would hold for nobody",
-                "leave it out, or let some NAT be easier",
+                "no two machines can reach each other, so it would hold for nobody",
+                "leave it out, or let some NAT be easier or the bootstrap nodes relay",
             )
     if expect.healed_within_s is not None:
         _check_healing(scenario, expect.healed_within_s)
+    _check_expected_paths(scenario, expect)
+
+
+def _check_expected_paths(scenario: Scenario, expect: Expectation) -> None:
     names = [machine.name for machine in scenario.machines]
-    for index, pair in enumerate(expect.unreachable):
-        for end, name in enumerate(pair):
-            if name not in names:
+    pairs_known = {frozenset(pair) for pair in scenario.pairs}
+    expected: dict[frozenset[str], str] = {}
+    for key in ("direct", "relayed", "unreachable"):
+        for index, pair in enumerate(getattr(expect, key)):
+            place = ("expect", key, index)
+            for end, name in enumerate(pair):
+                if name not in names:
+                    raise Mistake(
+                        (*place, end),
+                        f"there is no machine {name}",
+                        suggest(name, names, "machines"),
+                    )
+            if pair[0] == pair[1]:
+                raise Mistake(place, f"{pair[0]} is no pair with itself", "name two machines")
+            if frozenset(pair) not in pairs_known:
                 raise Mistake(
-                    ("expect", "unreachable", index, end),
-                    f"there is no machine {name}",
-                    suggest(name, names, "machines"),
+                    place,
+                    f"{pair[0]} and {pair[1]} do not know each other",
+                    "raise scenario.peers_each_max, or name neighbours",
                 )
-        if pair[0] == pair[1]:
-            raise Mistake(
-                ("expect", "unreachable", index),
-                f"{pair[0]} is no pair with itself",
-                "name two machines",
-            )
+            if frozenset(pair) in expected:
+                other = expected[frozenset(pair)]
+                raise Mistake(place, f"{' and '.join(pair)} are in {other}, too", "name them once")
+            expected[frozenset(pair)] = f"expect.{key}"
+    if expect.relayed and not scenario.has_relay:
+        raise Mistake(
+            ("expect", "relayed"),
+            "nobody relays in this mesh",
+            "leave it out, or let the bootstrap nodes relay",
+        )
 
 
 def _check_healing(scenario: Scenario, healed_within_s: float) -> None:
@@ -314,7 +334,7 @@ def _check_healing(scenario: Scenario, healed_within_s: float) -> None:
         )
 
 
-def _has_direct_pair(scenario: Scenario) -> bool:
+def _has_pair(scenario: Scenario) -> bool:
     """Whether the oracle lets anybody reach anybody; who moves may reach more, elsewhere."""
     if any(isinstance(fault, Move) for fault in scenario.faults):
         return True
@@ -322,4 +342,4 @@ def _has_direct_pair(scenario: Scenario) -> bool:
         return True
     site_of = {machine.name: site.name for site in scenario.sites for machine in site.machines}
     at_sites = dict.fromkeys((site_of[one], site_of[other]) for one, other in scenario.pairs)
-    return any(can_sites_be_direct(scenario, *sites) for sites in at_sites)
+    return any(best_site_path(scenario, *sites) is not None for sites in at_sites)

@@ -63,7 +63,11 @@ class World(Protocol):
         ...
 
     def is_reachable(self, one: str, other: str) -> bool:
-        """What the oracle says of UDP between two machines where they are now."""
+        """What the oracle says of two machines where they are now, be it by a relay."""
+        ...
+
+    def can_be_direct(self, one: str, other: str) -> bool:
+        """The same without relays."""
         ...
 
     def load_of(self, machine: str) -> Load:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from sims.model.fault_check import FaultRules
+from sims.model.fault_check import DELAY_MAX_S, FaultRules
 from sims.model.faults import (
     AddressChange,
     Corrupt,
     Crash,
     Degrade,
+    DelayEnvelopes,
     Fault,
     Lasting,
     LinkDown,
@@ -137,6 +138,11 @@ class _Draw:
             ),
             "replay-envelopes": lambda dice, at_s: ReplayEnvelopes(
                 at_s=at_s, target=dice.choice(self._bootstraps), after_s=_replay_after_s(dice)
+            ),
+            "delay-envelopes": lambda dice, at_s: DelayEnvelopes(
+                at_s=at_s,
+                target=dice.choice(self._bootstraps),
+                up_to_s=max(_round(dice.uniform(0.0, DELAY_MAX_S)), _MILLISECOND_S),
             ),
         }
 

@@ -16,6 +16,7 @@ from sims.model.faults import (
     Corrupt,
     Crash,
     Degrade,
+    DelayEnvelopes,
     Fault,
     Lasting,
     LinkDown,
@@ -92,12 +93,8 @@ class FaultDriver:
                 await self._partition(fault)
             case ReplayPackets():
                 await self._replay_packets(fault, self._entropy.random("replay", str(number)))
-            case ReplayEnvelopes():
-                await self._machines[fault.target].replay_envelopes(
-                    self._entropy.stream("replay", str(number)),
-                    fault.after_s,
-                    self._began_s + fault.ends_at_s,
-                )
+            case ReplayEnvelopes() | DelayEnvelopes():
+                await self._disturb_envelopes(fault, str(number))
             case LinkDown() | Degrade() | Corrupt():
                 await self._worsen_line(fault)
             case _:
@@ -142,6 +139,18 @@ class FaultDriver:
         tap = self._network.tap(fault.target, take)
         await self._last(fault)
         tap.remove()
+
+    async def _disturb_envelopes(
+        self, fault: ReplayEnvelopes | DelayEnvelopes, number: str
+    ) -> None:
+        machine, until_s = self._machines[fault.target], self._began_s + fault.ends_at_s
+        if isinstance(fault, ReplayEnvelopes):
+            entropy = self._entropy.stream("replay", number)
+            await machine.replay_envelopes(entropy, fault.after_s, until_s)
+        else:
+            await machine.delay_envelopes(
+                self._entropy.random("delay", number), fault.up_to_s, until_s
+            )
 
     def _note(self, fault: Fault, phase: str) -> None:
         self._trace.fault(self._clock.now_s - self._began_s, fault, phase)

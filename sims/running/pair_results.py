@@ -13,7 +13,7 @@ def pair_results(
     pings: Pings,
     statuses: Mapping[str, Mapping[str, Any]],
     began_s: float,
-    can_be_direct: Callable[[str, str], bool],
+    best_path: Callable[[str, str], str | None],
 ) -> tuple[PairResult, ...]:
     """Of every ordered pair, in the order of the scenario.
 
@@ -27,20 +27,20 @@ def pair_results(
             pings.pairs[source, destination],
             peers.get(source, {}).get(destination, {}),
             began_s + max(starts_at_s[source], starts_at_s[destination]),
-            can_be_direct=can_be_direct(source, destination),
+            best_path=best_path(source, destination),
         )
         for source, destination in scenario.pairs
     )
 
 
 def _pair_result(
-    pings: PairPings, peer: Mapping[str, Any], started_at_s: float, *, can_be_direct: bool
+    pings: PairPings, peer: Mapping[str, Any], started_at_s: float, *, best_path: str | None
 ) -> PairResult:
     first_s = pings.first_reply_at_s
     return PairResult(
         source=pings.source,
         destination=pings.destination,
-        can_be_direct=can_be_direct,
+        best_path=best_path,
         path=peer.get("path"),
         reason=peer.get("reason", ""),
         first_ping_s=None if first_s is None else round(first_s - started_at_s, 6),

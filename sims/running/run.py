@@ -23,7 +23,7 @@ from sims.model.result import RunResult, Violation
 from sims.model.scenario import Machine, Scenario
 from sims.model.scenario_check import check_scenario
 from sims.model.world import Load
-from sims.oracle import can_sites_be_direct
+from sims.oracle import DIRECT, best_site_path
 from sims.running.churn import asked_of_churn, plan_faults
 from sims.running.fault_driver import FaultDriver
 from sims.running.pair_results import pair_results
@@ -139,7 +139,7 @@ class Run:
         self._standstills: list[Violation] = []
         self._statuses: dict[str, dict[str, Any]] = {}
         self._ended_at_s: float | None = None
-        self._reachable: dict[tuple[str, str], bool] = {}
+        self._best_paths: dict[tuple[str, str], str | None] = {}
         """What the oracle said, by sites."""
         self._network = Network(clock, entropy, scenario.ip_versions, self.on_packet)
         mesh = Mesh(
@@ -269,7 +269,7 @@ class Run:
             packets=self._packets,
             events=self._events.total(),
             pairs=pair_results(
-                self.scenario, self._pings, self._statuses, self._began_s, self.is_reachable
+                self.scenario, self._pings, self._statuses, self._began_s, self._best_path
             ),
             checks=dict(self._checks.looked),
             violations=(*self._checks.violations, *self._standstills),
@@ -294,10 +294,16 @@ class Run:
         return self._machines[machine].site
 
     def is_reachable(self, one: str, other: str) -> bool:
+        return self._best_path(one, other) is not None
+
+    def can_be_direct(self, one: str, other: str) -> bool:
+        return self._best_path(one, other) == DIRECT
+
+    def _best_path(self, one: str, other: str) -> str | None:
         sites = (self.site_of(one), self.site_of(other))
-        if sites not in self._reachable:
-            self._reachable[sites] = can_sites_be_direct(self.scenario, *sites)
-        return self._reachable[sites]
+        if sites not in self._best_paths:
+            self._best_paths[sites] = best_site_path(self.scenario, *sites)
+        return self._best_paths[sites]
 
     def load_of(self, machine: str) -> Load:
         return self._machines[machine].load()

@@ -20,7 +20,7 @@ def a_pair(source: str, destination: str, **changes: Any) -> PairResult:
     pair = PairResult(
         source=source,
         destination=destination,
-        can_be_direct=True,
+        best_path="direct",
         path="direct",
         reason="",
         first_ping_s=1.25,

@@ -1,6 +1,7 @@
 """A run told by hand, for checks to judge: two machines, ``laptop`` and ``nas``."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sims.checks import Checks
@@ -49,8 +50,10 @@ class Story:
         expect: Expectation | None = None,
         line: LineModel | None = None,
         keys_from: int = 40,
+        has_relay: bool = False,
     ) -> None:
-        self.scenario = a_scenario(expect or Expectation(), line or a_line())
+        told = a_scenario(expect or Expectation(), line or a_line())
+        self.scenario = replace(told, has_relay=has_relay)
         self.now_s = 0.0
         self.faults = faults
         self.private_keys = {
@@ -63,6 +66,7 @@ class Story:
         self.community = "people-of-the-story"
         self.running_since: dict[str, float | None] = {LAPTOP: 0.0, NAS: 0.0}
         self.are_reachable = True
+        self.are_direct = True
         self.load = Load(tasks=50, sockets=5, tcp_connections=2, queued_bytes=0)
         self.peers: dict[str, dict[str, Any]] = {name: self._peer(name) for name in ADDRESSES}
         self.counters: dict[str, int] = {}
@@ -79,6 +83,9 @@ class Story:
 
     def is_reachable(self, _one: str, _other: str) -> bool:
         return self.are_reachable
+
+    def can_be_direct(self, _one: str, _other: str) -> bool:
+        return self.are_reachable and self.are_direct
 
     def load_of(self, _machine: str) -> Load:
         return self.load

@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from sims.many.grid import (
-    DIRECT,
     FAILED,
     GRID_FIREWALLS,
     HOMES,
@@ -26,7 +25,7 @@ from sims.model.nat import GRID_KINDS
 from sims.model.result import PairResult, RunResult, Violation
 from sims.model.scenario import Scenario
 from sims.model.scenario_check import check_scenario
-from sims.oracle import can_be_direct
+from sims.oracle import DIRECT, RELAYED, best_path
 from wice.peer.machine import NO_PATH_REASON
 
 AT_ONCE = 2
@@ -55,7 +54,7 @@ def result_of(
             PairResult(
                 source=source,
                 destination=destination,
-                can_be_direct=True,
+                best_path="direct",
                 path=path,
                 reason=reason,
                 first_ping_s=4.5 if path else None,
@@ -72,9 +71,8 @@ def result_of(
 
 
 def as_the_oracle_says(scenario: Scenario, seed: int) -> RunResult:
-    if can_be_direct(scenario, *HOMES):
-        return result_of(scenario, seed, "direct")
-    return result_of(scenario, seed, None, TOLD)
+    path = best_path(scenario, *HOMES)
+    return result_of(scenario, seed, path, "" if path else TOLD)
 
 
 def grid(
@@ -95,6 +93,11 @@ def test_every_ordered_pair_is_tried() -> None:
     direct = {cell.kinds for cell in result.cells if cell.seen == DIRECT}
     assert ("symmetric", "address-restricted") in direct
     assert ("symmetric", "port-restricted") not in direct
+    relayed = {cell.kinds for cell in result.cells if cell.seen == RELAYED}
+    assert ("symmetric", "port-restricted") in relayed
+    assert {cell.kinds for cell in result.cells if cell.seen == NO_PATH} == {
+        cell.kinds for cell in result.cells if "udp-blocked" in cell.kinds
+    }
 
 
 @pytest.mark.parametrize("ip_version", [4, 6])

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from sims.model.link import LineModel, LinkModel
 from sims.model.nat import NAT_KINDS, PORT_RESTRICTED, Filtering, Firewall, Mapping, NatModel
 from sims.model.scenario import Machine, Scenario, Site
-from sims.oracle import ROUNDS_MAX, Level, Side, can_be_direct, can_punch, can_sites_be_direct, why
+from sims.oracle import (
+    DIRECT,
+    RELAYED,
+    ROUNDS_MAX,
+    Level,
+    Side,
+    best_path,
+    can_be_direct,
+    can_punch,
+    can_sites_be_direct,
+    why,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 LINE = LineModel(LinkModel(), LinkModel())
@@ -299,3 +310,26 @@ def test_the_oracle_is_independent_of_what_it_judges() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "has_relay", "expected"),
+    [
+        (("none", "symmetric"), True, DIRECT),
+        (("symmetric", "symmetric"), True, RELAYED),
+        (("symmetric", "symmetric"), False, None),
+        (("symmetric", "udp-blocked"), True, None),
+        (("tcp-443-only", "none"), True, None),
+    ],
+)
+def test_a_relay_helps_whoever_can_reach_it(
+    kinds: tuple[str, str], has_relay: bool, expected: str | None
+) -> None:
+    told = replace(scenario(site("one", kinds[0]), site("other", kinds[1])), has_relay=has_relay)
+    assert best_path(told, "one-1", "other-1") == expected
+    assert best_path(told, "other-1", "one-1") == expected
+
+
+def test_guests_who_are_kept_apart_meet_at_a_relay() -> None:
+    told = scenario(site("cafe", "port-restricted", is_isolating=True))
+    assert best_path(told, "cafe-1", "cafe-2") == RELAYED
