@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
+from sims.commands.pcap_option import open_capture, pcap_options, summary
 from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sims.capture.capture import Capture
     from sims.many.grid import Cell, GridResult
     from sims.many.swarm import SeedResult, SwarmResult
     from sims.model.result import RunResult
@@ -120,7 +122,15 @@ def list_scenarios() -> None:
 @_output_option(
     "trace", "Write every event and every packet's header there, as JSON lines.", allow_dash=True
 )
-def run(scenario: str, seed: int, json_file: str | None, trace_file: str | None) -> None:
+@pcap_options
+def run(
+    scenario: str,
+    seed: int,
+    json_file: str | None,
+    trace_file: str | None,
+    pcap_directory: Path | None,
+    pcap_max_mb: int,
+) -> None:
     """Run SCENARIO once; exit 0 only if every expectation and check holds."""
     from sims.commands.table import show_result
 
@@ -129,9 +139,17 @@ def run(scenario: str, seed: int, json_file: str | None, trace_file: str | None)
     trace_path = None
     if trace_file is not None:
         trace_path = Path("/dev/stdout" if trace_file == STDOUT else trace_file)
-    result = _run(_load(scenario), seed, trace_path)
+    loaded = _load(scenario)
+    capture = open_capture(pcap_directory, pcap_max_mb)
+    result = _run(loaded, seed, trace_path, capture)
     console = _console(json_file, trace_file)
-    _finish(result, lambda: show_result(console, result), json_file, failure=result.failure)
+
+    def show() -> None:
+        show_result(console, result)
+        if capture is not None:
+            console.print(summary(capture), highlight=False, soft_wrap=True)
+
+    _finish(result, show, json_file, failure=result.failure)
 
 
 @sim.command()
@@ -146,7 +164,15 @@ def run(scenario: str, seed: int, json_file: str | None, trace_file: str | None)
 @_output_option(
     "trace", "Keep every event and every packet's header there, as JSON lines.", allow_dash=False
 )
-def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | None) -> None:
+@pcap_options
+def replay(
+    scenario: str,
+    seed: int,
+    only: tuple[str, ...],
+    trace_file: str | None,
+    pcap_directory: Path | None,
+    pcap_max_mb: int,
+) -> None:
     """Run SCENARIO again with a seed, and tell what happened.
 
     Faults, what daemons went through, and what checks found, in the order of time.
@@ -169,15 +195,18 @@ def replay(scenario: str, seed: int, only: tuple[str, ...], trace_file: str | No
                 click.echo(line)
         click.echo()
         show_result(_console(), result)
+        if capture is not None:
+            click.echo(summary(capture))
         subjects = _subjects(result, names)
         if subjects and not only:
             options = " ".join(f"--only {shlex.quote(name)}" for name in subjects[:SUBJECTS_MAX])
             click.echo(f"all that they did: {_replay_command(scenario, seed)} {options}")
 
+    capture = open_capture(pcap_directory, pcap_max_mb)
     with scratch_directory(Path(tempfile.gettempdir())) as directory:
         trace_path = directory / "trace" if trace_file is None else Path(trace_file)
         trace_path.touch()
-        result = _run(loaded, seed, trace_path)
+        result = _run(loaded, seed, trace_path, capture)
         _finish(result, show, failure=result.failure)
 
 
@@ -308,7 +337,9 @@ def _load(name: str) -> "Scenario":
     return load_scenario(find_scenario(name))
 
 
-def _run(scenario: "Scenario", seed: int, trace_path: Path | None) -> "RunResult":
+def _run(
+    scenario: "Scenario", seed: int, trace_path: Path | None, capture: "Capture | None"
+) -> "RunResult":
     from sims.commands.progress_line import ProgressLine
     from sims.commands.table import progress_text
 
@@ -319,7 +350,7 @@ def _run(scenario: "Scenario", seed: int, trace_path: Path | None) -> "RunResult
         try:
             from sims.running.run import run
 
-            return run(scenario, seed, trace_path=trace_path, progress=show)
+            return run(scenario, seed, trace_path=trace_path, progress=show, capture=capture)
         except KeyboardInterrupt:
             return _interrupted_at_once(scenario, seed)
 

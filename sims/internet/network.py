@@ -9,7 +9,7 @@ from sims.internet.carriage import Block, Internet
 from sims.internet.drops import Drop
 from sims.internet.line import Line
 from sims.internet.packet import Packet, PacketEvent
-from sims.internet.router import Router
+from sims.internet.router import OnOutside, Router
 from sims.internet.translation import MappingEntry
 from sims.model.link import LineModel, LinkModel
 from sims.model.scenario import Site
@@ -245,6 +245,15 @@ class Network:
     def tap(self, site: str, take: Callable[[Packet], None]) -> Tap:
         """Show ``take`` what comes down the line of ``site``, as its router sees it."""
         return Tap(self._lans[site].router, take)
+
+    @property
+    def site_names(self) -> tuple[str, ...]:
+        """Those of bootstrap nodes among them, in the order in which they were added."""
+        return tuple(self._lans)
+
+    def watch_outside(self, site: str, watch: OnOutside) -> None:
+        """Show ``watch`` all that passes the outer end of ``site``'s router, in both directions."""
+        self._lans[site].router.on_outside = watch
 
     def inject(self, site: str, packet: Packet) -> None:
         """Have the router of ``site`` see a packet as if it came down the line; taps do not."""

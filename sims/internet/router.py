@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import IPv4Interface
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from sims.internet.addresses import AddressPlan, AddressPool
 from sims.internet.carriage import Internet, Taker
@@ -12,7 +12,8 @@ from sims.internet.connections import MidStream
 from sims.internet.drops import Drop
 from sims.internet.firewall import PacketFilter
 from sims.internet.line import Line
-from sims.internet.packet import Packet, Protocol, TcpFlags, TcpHeader
+from sims.internet.packet import Packet, TcpFlags, TcpHeader
+from sims.internet.packet import Protocol as IpProtocol
 from sims.internet.translation import MappingEntry, Nat
 from sims.model.link import LineModel
 from sims.model.nat import Firewall
@@ -22,6 +23,12 @@ from sims.runtime.entropy import Entropy
 MID_STREAM: Final = tuple(MidStream)
 KEEPS_PORTS_SHARE: Final = 0.5
 """Of the reboots after which a NAT that keeps ports has those of the sockets that it knew free."""
+
+
+class OnOutside(Protocol):
+    """Takes packets as they are outside of all NATs."""
+
+    def __call__(self, packet: Packet, *, is_outbound: bool) -> None: ...
 
 
 class Router:
@@ -45,6 +52,8 @@ class Router:
         self.name = site.name
         self.nats: list[Nat] = []
         self.taps: list[Callable[[Packet], None]] = []
+        self.on_outside: OnOutside | None = None
+        """Told of what comes down the line or is put there, and of what goes up."""
         self._above = above
         self._internet = internet
         self._plan = plan
@@ -100,6 +109,8 @@ class Router:
                 if is_turned:
                     self._translate_in(level, packet, origin)
                     return
+        if self.on_outside is not None:
+            self.on_outside(packet, is_outbound=True)
         self._internet.through(self._up, self.name, packet, origin, self._rise)
 
     def _refuse(self, packet: Packet, reason: Drop, level: int) -> None:
@@ -110,7 +121,7 @@ class Router:
         assert packet.tcp is not None
         # What who sent it expects next, or it would be taken for forged (RFC 5961 section 3.2).
         header = TcpHeader(TcpFlags.RST, packet.tcp.acknowledgement, 0, 0)
-        reset = Packet(Protocol.TCP, packet.destination, packet.source, b"", header)
+        reset = Packet(IpProtocol.TCP, packet.destination, packet.source, b"", header)
         self._translate_in(level, reset, self.name)
 
     def _rise(self, packet: Packet, origin: str) -> None:
@@ -147,6 +158,8 @@ class Router:
 
     def enter(self, packet: Packet, origin: str) -> None:
         """At the lower end of the line."""
+        if self.on_outside is not None:
+            self.on_outside(packet, is_outbound=False)
         is_translated = bool(self.nats) and ":" not in packet.destination.host
         if self._filter is not None:
             now_s = self._internet.clock.now_s

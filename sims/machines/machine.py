@@ -27,6 +27,7 @@ from sims.runtime.clock import VirtualClock
 from sims.runtime.entropy import ByteStream, Entropy
 from sims.runtime.trio_internals import postpone_deadlines
 from sims.stack.host import Host, current_host
+from sims.stack.tun import WatchTunnel
 from wice.config import load_config
 from wice.daemon.control import request_async
 from wice.daemon.daemon import run_bootstrap, run_up
@@ -161,6 +162,8 @@ class SimulatedMachine:
         self.boot: Boot | None = None
         self.running_since_s: float | None = None
         """On the clock of the run; also since it is awake again."""
+        self.watch_tunnel: WatchTunnel | None = None
+        """Of each boot from now on."""
         self._machine = machine
         self._disk = disk
         self._write_config = write_config
@@ -330,6 +333,7 @@ class SimulatedMachine:
         host = Host(self.name, self._clock, self._entropy.random("host", node), {})
         host.on_echo_request = partial(self._observer.on_echo_request, self.name)
         host.on_echo_reply = partial(self._observer.on_echo_reply, self.name)
+        host.watch_tunnel = self.watch_tunnel
         if not self._is_away:
             self._plug(host)
         return Boot(

@@ -12,6 +12,7 @@ from typing import Any, Final, TextIO
 
 import trio
 
+from sims.capture.capture import Capture
 from sims.checks import Checks
 from sims.internet.network import Network
 from sims.internet.packet import PacketEvent
@@ -76,9 +77,11 @@ def run(
     *,
     trace_path: Path | None = None,
     progress: OnProgress | None = None,
+    capture: Capture | None = None,
 ) -> RunResult:
     """Run ``scenario`` from ``seed`` to its end, or until KeyboardInterrupt.
 
+    capture: has what passed the run's interfaces afterwards, whatever ended it.
     A process should run one: libraries keep things for good that another run would meet. Raise
     ConfigError for a scenario that makes no sense, WiceError for a trace that cannot be opened or
     a trio that is not known.
@@ -86,8 +89,8 @@ def run(
     check_scenario(scenario)
     with scratch_directory() as directory, _open_trace(trace_path) as file:
         clock = VirtualClock()
-        entropy = Entropy(seed)
-        it = Run(scenario, entropy, clock, Trace(file), directory, progress)
+        entropy = Entropy(seed) if capture is None else capture.entropy(seed)
+        it = Run(scenario, entropy, clock, Trace(file), directory, progress, capture)
         with substituted(it), seeded_scheduling(entropy.random("scheduling")):
             try:
                 # Anywhere else it would come out of a library's task, which may swallow it.
@@ -115,6 +118,7 @@ class Run:
         trace: Trace,
         directory: Path,
         progress: OnProgress | None,
+        capture: Capture | None = None,
     ) -> None:
         self.scenario = scenario
         self.community = COMMUNITY
@@ -127,6 +131,7 @@ class Run:
         self._clock = clock
         self._trace = trace
         self._progress = progress
+        self._capture = capture
         self._began_real_s, self._began_cpu_s = real_monotonic_s(), real_cpu_s()
         self._began_s = clock.now_s
         self._wall_clock_began_s = (
@@ -145,6 +150,9 @@ class Run:
         mesh = Mesh(
             scenario, entropy, clock, self._network, directory, self._wall_clock_began_s, self
         )
+        if capture is not None:
+            wall_clock_began_s = self._wall_clock_began_s
+            capture.begin(scenario, entropy.seed, clock, wall_clock_began_s, self._network, mesh)
         self.private_keys = mesh.private_keys
         self.tunnel_addresses = {name: (str(ip.ip),) for name, ip in mesh.tunnels.items()}
         self._machines = mesh.machines
@@ -196,6 +204,8 @@ class Run:
         """Nothing after this is part of the run: daemons are not even asked to end."""
         self._ended_at_s = self.now_s
         self._trace.end(self.now_s)
+        if self._capture is not None:
+            self._capture.finish()
         self._is_over = True
         for machine in self._machines.values():
             machine.kill()
@@ -249,6 +259,9 @@ class Run:
     def _see_trace(self) -> None:
         if self._trace.failure is not None and not self._failure:
             self._failure = f"the trace cannot be written: {self._trace.failure.strerror}"
+        failure = None if self._capture is None else self._capture.failure
+        if failure is not None and not self._failure:
+            self._failure = f"captures cannot be written: {failure.strerror}"
 
     def result(self) -> RunResult:
         """What is known now."""
@@ -324,6 +337,8 @@ class Run:
         if self._progress is not None and self._packets % PROGRESS_EVERY_PACKETS == 0:
             self._progress(self._progress_now())
         self._trace.packet(event)
+        if self._capture is not None:
+            self._capture.on_packet(event)
         self._checks.on_packet(event)
 
     def on_echo_request(self, machine: str, source: str, payload: bytes) -> None:

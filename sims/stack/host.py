@@ -28,7 +28,7 @@ from sims.stack.interfaces import (
 from sims.stack.ip import UDP, BadPacketError, IpPacket, decode_udp
 from sims.stack.ports import WILDCARDS, Ports
 from sims.stack.tcp_layer import TcpLayer
-from sims.stack.tun import SimulatedTun
+from sims.stack.tun import SimulatedTun, WatchTunnel
 from wice.errors import DeviceNotFoundError, DeviceRejectedError
 from wice.platform import LinkConfig, NetworkInterface
 
@@ -53,7 +53,8 @@ class Host:
 
     random: for ports. resolve: addresses by host name, the DNS of this machine.
     on_echo_request, on_echo_reply: told of echoes that came out of a tunnel; requests are
-    answered here. dropped: packets that went nowhere, by reason.
+    answered here. watch_tunnel: sees what passes the tunnels that are opened from then on.
+    dropped: packets that went nowhere, by reason.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Host:
         self.dropped: Counter[str] = Counter()
         self.on_echo_request: OnEcho | None = None
         self.on_echo_reply: OnEcho | None = None
+        self.watch_tunnel: WatchTunnel | None = None
         self.loopback = Loopback(clock, self._deliver_from_loopback)
         self.ethernet = Ethernet()
         self.tcp = TcpLayer(self)
@@ -138,7 +140,9 @@ class Host:
                 f"{name}: an interface of this name exists already; choose another name"
             )
         self._last_index += 1
-        tunnel = SimulatedTun(name, self._last_index, self._receive_from, self._tunnel_closed)
+        tunnel = SimulatedTun(
+            name, self._last_index, self._receive_from, self._tunnel_closed, self.watch_tunnel
+        )
         self._tunnels[name] = tunnel
         self._addresses_changed()
         return tunnel

@@ -2,11 +2,12 @@
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
-from sims.internet.packet import Packet, Protocol
+from sims.internet.packet import Packet
+from sims.internet.packet import Protocol as IpProtocol
 from sims.stack.ip import encode_udp
 from wice.platform import IPInterface, IPNetwork, LinkConfig
 
@@ -17,10 +18,17 @@ READS_PER_CHECKPOINT_MAX: Final = 64
 MTU_DEFAULT_BYTES: Final = 1_500
 
 
+class WatchTunnel(Protocol):
+    """Takes packets that a host sends into its tunnel, and those that come out of it."""
+
+    def __call__(self, packet: bytes, *, is_outbound: bool) -> None: ...
+
+
 class SimulatedTun:
     """A ``wice.platform.Tun``, and an interface of the host that opened it.
 
-    give: takes a packet that came out of the tunnel. on_close: called once.
+    give: takes a packet that came out of the tunnel. on_close: called once. watch: sees what
+    passes it.
     """
 
     def __init__(
@@ -29,6 +37,7 @@ class SimulatedTun:
         index: int,
         give: Callable[["SimulatedTun", bytes], None],
         on_close: Callable[["SimulatedTun"], None],
+        watch: WatchTunnel | None = None,
     ) -> None:
         self.name = name
         self.index = index
@@ -40,6 +49,7 @@ class SimulatedTun:
         """Packets that the host did not take or could not give, by reason."""
         self._give = give
         self._on_close = on_close
+        self._watch = watch
         self._is_closed = False
         self._waiting: deque[bytes] = deque()
         self._readers = trio.lowlevel.ParkingLot()
@@ -64,6 +74,8 @@ class SimulatedTun:
     def write(self, packet: bytes) -> None:
         self._check_open()
         if self.is_up:
+            if self._watch is not None:
+                self._watch(packet, is_outbound=False)
             self._give(self, packet)
         else:
             self.dropped["the interface is down"] += 1
@@ -87,7 +99,7 @@ class SimulatedTun:
 
     def transmit(self, packet: Packet) -> None:
         """Send UDP into the tunnel; the stack speaks no TCP there."""
-        if packet.protocol is Protocol.UDP:
+        if packet.protocol is IpProtocol.UDP:
             self.put(encode_udp(packet.source, packet.destination, packet.payload))
         else:
             self.dropped["TCP in a tunnel"] += 1
@@ -99,6 +111,8 @@ class SimulatedTun:
         elif len(self._waiting) >= QUEUE_PACKETS_MAX:
             self.dropped["a full queue into the tunnel"] += 1
         else:
+            if self._watch is not None:
+                self._watch(packet, is_outbound=True)
             self._waiting.append(packet)
             if self._readers:
                 self._readers.unpark()

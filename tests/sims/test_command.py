@@ -13,7 +13,9 @@ from typing import IO, Any, Final
 import pytest
 from click.testing import CliRunner, Result
 
+from sims.capture.capture import Capture
 from sims.commands.command import sim
+from sims.commands.pcap_option import summary
 from sims.many import processes
 from sims.model.result import RunResult
 from sims.model.scenario import Scenario
@@ -32,6 +34,7 @@ class World:
 
     def __init__(self, scenarios: Path) -> None:
         self.runs: list[tuple[str, int, Path | None]] = []
+        self.captures: list[Capture | None] = []
         self.result: Callable[[Scenario, int], RunResult] = a_result
         self.trace = ""
         self.scenarios = scenarios
@@ -43,8 +46,11 @@ class World:
         *,
         trace_path: Path | None = None,
         progress: Callable[[Any], None] | None = None,
+        capture: Capture | None = None,
+        **_others: Any,
     ) -> RunResult:
         self.runs.append((scenario.name, seed, trace_path))
+        self.captures.append(capture)
         if trace_path is not None:
             with trace_path.open("w") as file:
                 file.write(self.trace)
@@ -108,6 +114,41 @@ def test_the_exit_status_of_a_run(world: World, result: FakeRun, code: int) -> N
     assert world.runs == [("homes", 7, None)]
     assert "homes, seed 7" in done.stdout
     assert "12 of 30 virtual seconds" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "replay"])
+def test_a_run_is_captured_where_and_as_far_as_asked(
+    world: World, tmp_path: Path, verb: str
+) -> None:
+    directory = tmp_path / "captures"
+    options = ("--seed", "7", "--pcap", str(directory), "--pcap-max-mb", "3")
+    done = invoke(verb, "homes", *options)
+    assert done.exit_code == 0
+    (capture,) = world.captures
+    assert capture is not None
+    assert (capture.directory, capture.size_max_bytes) == (directory, 3_000_000)
+    assert f"{directory}: 0 captures, 0 packets, 0.0 MB, with the keys" in done.stdout
+    assert invoke(verb, "homes", "--seed", "7").exit_code == 0
+    assert world.captures == [capture, None]
+
+
+def test_captures_are_not_mixed(world: World, tmp_path: Path) -> None:
+    (tmp_path / "home.eth0.pcapng").touch()
+    done = invoke("run", "homes", "--pcap", str(tmp_path))
+    assert done.exit_code == 2
+    assert f"--pcap: {tmp_path}: has captures in it already; remove them" in done.stderr
+    assert world.runs == []
+
+
+def test_a_full_capture_is_told(tmp_path: Path) -> None:
+    capture = Capture(tmp_path, 2_000_000)
+    assert "\n" not in summary(capture)
+    capture._disk.full_at_ns = 1_500_000_000
+    last = summary(capture).splitlines()[-1]
+    assert last == (
+        f"{tmp_path}: full at 1.500 s, and lacks all that came later; "
+        "--pcap-max-mb allows more than 2"
+    )
 
 
 def test_the_json_of_a_run(world: World, tmp_path: Path) -> None:

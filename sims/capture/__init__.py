@@ -1,0 +1,1 @@
+"""What passed the interfaces of a run, as files that Wireshark opens."""
