@@ -271,7 +271,7 @@ async def _serve() -> None:
         policy=PeerPolicy(allowed=[ip_network("127.0.0.0/8")]),
     )
     async with trio.open_nursery() as nursery:
-        serve = partial(serve_turn, server, 0, hosts=(HOST,), relay_hosts=(RELAY_HOST,))
+        serve = partial(serve_turn, server, 0, hosts=(HOST,), relay_hosts=lambda: (RELAY_HOST,))
         bound = await nursery.start(serve)
         sys.stdout.write(f"{bound[0].port}\n")
         sys.stdout.flush()

@@ -10,7 +10,9 @@ from typing import cast
 
 import pytest
 import trio
+import trio.testing
 
+from wice.daemon import relay as relay_module
 from wice.daemon.relay import LOAN_LIFETIME_S, CommunityRelay, relay_hosts
 from wice.datagram import Endpoint, Path
 from wice.events import EventStream
@@ -202,11 +204,27 @@ async def test_ports_of_relayed_addresses_keep_to_the_range() -> None:
     ("announced", "expected"),
     [
         ((), ("203.0.113.10", "2001:db8::10")),
-        (("10.0.0.5",), ("10.0.0.5",)),
+        (("10.0.0.5",), ("10.0.0.5", "203.0.113.10", "2001:db8::10")),
     ],
 )
-def test_relayed_addresses_are_public_ones_or_those_that_are_announced(
+def test_relayed_addresses_are_those_that_are_announced_then_public_ones(
     announced: Sequence[str], expected: Sequence[str]
 ) -> None:
+    """An IPv4 address that is announced leaves the host its IPv6."""
     addresses = ("127.0.0.1", "10.0.0.5", "203.0.113.10", "fe80::1", "2001:db8::10", "fd00::1")
     assert relay_hosts(addresses, announced) == expected
+
+
+async def test_a_public_address_that_comes_later_is_relayed_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay_module, "relay_hosts", lambda addresses, _: addresses)
+    host = Host(f"{HOST}/8")
+    async with relaying(host) as relay, a_member() as early, a_member() as late:
+        early.use(relay.lend("early"))
+        assert (await early.allocated()).host == HOST
+        host.addresses = ("127.0.0.3/8", f"{HOST}/8")
+        await host.changed.send(None)
+        await trio.testing.wait_all_tasks_blocked()
+        late.use(relay.lend("late"))
+        assert (await late.allocated()).host == "127.0.0.3"

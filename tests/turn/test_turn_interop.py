@@ -301,7 +301,7 @@ async def our_server(**options: object) -> AsyncIterator[tuple[TurnServer, int]]
                 server,
                 free_port(),
                 hosts=("127.0.0.1", "::1"),
-                relay_hosts=("127.0.0.1", "::1"),
+                relay_hosts=lambda: ("127.0.0.1", "::1"),
             )
         )
         yield server, bound[0].port

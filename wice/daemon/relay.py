@@ -61,7 +61,7 @@ class CommunityRelay:
             serve_turn,
             self._server,
             config.port,
-            relay_hosts=relay_hosts(every_address(self._platform), config.announced),
+            relay_hosts=lambda: self._relay_hosts,
             announced=config.announced,
             relay_ports=config.relayed_ports,
             random_below=self._random_below,
@@ -88,8 +88,9 @@ class CommunityRelay:
         }
 
     def _look(self) -> None:
-        announced = self._config.announced.values()
-        self._policy.set_own_addresses((*every_address(self._platform), *announced))
+        addresses, announced = every_address(self._platform), self._config.announced
+        self._policy.set_own_addresses((*addresses, *announced.values()))
+        self._relay_hosts = relay_hosts(addresses, announced)
 
     def _random_below(self, bound: int) -> int:
         # Of 64 bits, what this favours is not to be seen.
@@ -97,8 +98,9 @@ class CommunityRelay:
 
 
 def relay_hosts(addresses: Iterable[str], announced: Iterable[str]) -> tuple[str, ...]:
-    """Where relayed addresses are, whichever of the host's addresses is asked: those that are
-    ``announced`` as others, else the public ones. So a client of one family gets both.
+    """Where relayed addresses are, whichever of the host's addresses is asked, the best of a
+    family first: those that are ``announced`` as others, then the public ones. So a client of one
+    family gets both.
     """
     default = PeerPolicy()
-    return tuple(announced) or tuple(host for host in addresses if default.allows(host))
+    return (*announced, *(host for host in addresses if default.allows(host)))

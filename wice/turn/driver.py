@@ -12,7 +12,7 @@ from trio import socket
 
 from wice.datagram import DATAGRAM_SIZE_MAX_BYTES, Endpoint
 from wice.errors import DeviceError, DevicePermissionDeniedError, DeviceRejectedError
-from wice.turn.messages import Family
+from wice.turn.messages import Family, family_of
 from wice.turn.server import TurnServer
 from wice.turn.server_events import CloseRelay, OpenRelay
 
@@ -42,7 +42,7 @@ async def serve_turn(
     port: int = PORT,
     *,
     hosts: Sequence[str] = ("0.0.0.0", "::"),
-    relay_hosts: Sequence[str] = (),
+    relay_hosts: Callable[[], Sequence[str]] = tuple,
     announced: Mapping[str, str] | None = None,
     relay_ports: range | None = None,
     random_below: Callable[[int], int] | None = None,
@@ -50,8 +50,9 @@ async def serve_turn(
 ) -> None:
     """Relay on ``port`` of every host address until cancelled.
 
-    relay_hosts: addresses that relay sockets are bound to, the first of a family; without one of a
-    family, the address that the client asked, if it is of that family. announced: what peers are
+    relay_hosts: gives the addresses that relay sockets are bound to from now on, the first of a
+    family; without one of a family, the address that the client asked, if it is of that family.
+    announced: what peers are
     told instead of an address, for a host behind a one-to-one NAT. relay_ports: where relay
     sockets may be, the kernel's choice by default; ``random_below`` then chooses among them.
     Answers leave from the address that was asked. A family that the host lacks is passed over.
@@ -72,13 +73,13 @@ class _Driver:
     def __init__(
         self,
         server: TurnServer,
-        relay_hosts: Sequence[str],
+        relay_hosts: Callable[[], Sequence[str]],
         announced: Mapping[str, str],
         relay_ports: range | None,
         random_below: Callable[[int], int] | None,
     ) -> None:
         self._server = server
-        self._relay_hosts = {Family.IPV6 if ":" in h else Family.IPV4: h for h in relay_hosts[::-1]}
+        self._relay_hosts = relay_hosts
         self._announced = announced
         self._relay_ports = relay_ports
         self._random_below = random_below
@@ -187,10 +188,7 @@ class _Driver:
             self._deadline_changed.set()
 
     async def _open(self, event: OpenRelay) -> None:
-        host = self._relay_hosts.get(event.family)
-        if host is None and event.local is not None:
-            is_of_family = (":" in event.local) == (event.family is Family.IPV6)
-            host = event.local if is_of_family else None
+        host = self._relay_host(event)
         opened = None if host is None else await self._bind_relay(host, event.is_even)
         if opened is None or host is None:
             self._server.relay_failed(event.relay, trio.current_time())
@@ -203,6 +201,10 @@ class _Driver:
         self._relays[event.relay] = opened
         self._scopes[event.relay] = trio.CancelScope()
         self._nursery.start_soon(self._serve_relay, event.relay, opened)
+
+    def _relay_host(self, event: OpenRelay) -> str | None:
+        hosts = [*self._relay_hosts(), *([] if event.local is None else [event.local])]
+        return next((host for host in hosts if family_of(host) is event.family), None)
 
     async def _bind_relay(self, host: str, is_even: bool) -> socket.SocketType | None:
         for _ in range(RELAY_PORT_ATTEMPTS_MAX):
