@@ -151,7 +151,7 @@ def test_relayed_pairs_neither_multiply_nor_give_way_to_direct_ones(network: Net
     agent = network.host(*(f"192.0.2.{i}" for i in range(1, 5)), relay=RELAY_A).agent
     agent.set_remote(Credentials("abcdefgh", "r" * 24), network.now)
     for index in range(1, 51):
-        told = f"{index} 1 udp {2_130_706_000 - index} 10.0.0.{index} 9 typ host"
+        told = f"{index} 1 udp {2_130_706_000 - index} 203.0.112.{index} 9 typ host"
         agent.add_remote_candidate(parse_candidate(told), network.now)
     for index in range(1, 41):
         told = f"r 1 udp {16_777_000 - index} 203.0.113.{index} 9 typ relay raddr 0.0.0.0 rport 9"
@@ -160,6 +160,25 @@ def test_relayed_pairs_neither_multiply_nor_give_way_to_direct_ones(network: Net
     assert len(pairs) == checklist_module.PAIRS_MAX
     kinds = Counter((p.path.source == str(RELAY_A), p.remote_type) for p in pairs)
     assert kinds[True, "host"] == kinds[False, "relay"] == kinds[True, "relay"] == 1
+
+
+def test_a_public_relay_checks_no_private_address(network: Network) -> None:
+    """Relays refuse to send there, and a refused permission costs the others a round trip."""
+    private = ("10.0.0.9", "127.0.0.1", "169.254.7.7", "100.64.0.9")
+    for relay, is_paired in ((RELAY_A, False), (Endpoint("192.168.7.7", 50_001), True)):
+        agent = network.host("192.0.2.1", controlling=True, relay=relay).agent
+        agent.set_remote(Credentials("abcdefgh", "r" * 24), network.now)
+        for index, host in enumerate((*private, "203.0.113.9")):
+            told = f"{index} 1 udp {2_130_706_000 - index} {host} 9 typ host"
+            agent.add_remote_candidate(parse_candidate(told), network.now)
+        reached = {p.path.remote.host for p in agent.pairs() if p.path.source == str(relay)}
+        assert "203.0.113.9" in reached
+        assert ("10.0.0.9" in reached) is is_paired
+        assert is_paired or reached == {"203.0.113.9"}
+        assert {p.path.remote.host for p in agent.pairs() if p.path.source == "192.0.2.1"} >= {
+            "10.0.0.9",
+            "169.254.7.7",
+        }
 
 
 def test_a_victim_gets_as_little_through_a_relay(network: Network) -> None:

@@ -15,10 +15,10 @@ from wice.ice import Agent, Candidate, MappingBehaviour
 from wice.ice.candidate import host_candidate, server_reflexive_candidate
 from wice.keys import PrivateKey, PublicKey
 from wice.peer.effects import (
+    AskServers,
     Emit,
     Gathered,
     Publish,
-    QueryMappings,
     RegisterAgent,
     SetPath,
     UnregisterAgent,
@@ -141,7 +141,7 @@ class Mesh:
                     agent.set_local_candidates(_candidates(side.host), self.now)
                 case UnregisterAgent(agent=agent):
                     side.agents.remove(agent)
-                case QueryMappings():
+                case AskServers():
                     self.later(2 * self.path_s, lambda: self._gathered(side))
                 case SetPath(path=path):
                     side.paths.append((self.now, path))

@@ -6,9 +6,9 @@ import pytest
 
 from wice.datagram import Endpoint, Path
 from wice.events import PeerTransitioned
-from wice.ice import Candidate, MappingBehaviour, PairSelected
+from wice.ice import Candidate, MappingBehaviour, PairSelected, SelectedPathDoubted
 from wice.ice.candidate import base_of, host_candidate, relayed_candidate
-from wice.peer.effects import Gathered
+from wice.peer.effects import AskServers, Gathered
 from wice.peer.machine import NO_PATH_REASON
 from wice.peer.states import State
 
@@ -102,6 +102,17 @@ def test_whether_there_is_a_relay_belongs_to_why_there_is_no_path(mesh: Mesh) ->
     mesh.run(1.0)
     assert machine.reason.startswith(NO_PATH_REASON)
     assert "relay" not in machine.reason
+
+
+def test_servers_and_relays_are_asked_when_a_path_is_doubted(mesh: Mesh) -> None:
+    """A NAT that lost its state has moved us, and relays know us by where we were."""
+    mesh.run(5.0)
+    machine = mesh.controlling.machine
+    (agent,) = machine.agents
+    while machine.poll_effect() is not None:
+        pass
+    machine.agent_event(agent, SelectedPathDoubted(machine.path), mesh.now)
+    assert machine.poll_effect() == AskServers()
 
 
 @pytest.mark.parametrize("does_answer", [True, False])

@@ -21,6 +21,7 @@ from wice.turn.relays import (
     HELD_MAX,
     HELD_PER_HOST_MAX,
     IDLE_S,
+    PROBE_INTERVAL_S,
     SERVERS_MAX,
     SWEEP_S,
     Allocation,
@@ -348,6 +349,26 @@ async def test_a_changed_network_costs_nothing_where_it_did_not_move_us(
     world.relays.network_changed()
     await trio.sleep(1)
     assert {a.mapped for a in world.relays.allocations} == {world.cable.client}
+
+
+async def test_a_probe_asks_each_server_however_many_peers_want_it(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    """Each peer whose path is doubted asks for one."""
+    world = start(NEAR)
+    await trio.sleep(1)
+    world.cable.client = Endpoint("198.51.100.8", 40_000)
+    asked_at_s = trio.current_time()
+    for _ in range(100):
+        world.relays.probe()
+    await trio.sleep(1)
+    assert world.requests().count(asked_at_s) == 1
+    assert {a.mapped for a in world.relays.allocations} == {world.cable.client}
+    await trio.sleep(PROBE_INTERVAL_S - 1)
+    asked_at_s = trio.current_time()
+    world.relays.probe()
+    await trio.sleep(1)
+    assert world.requests().count(asked_at_s) == 1
 
 
 async def test_the_end_gives_allocations_back(

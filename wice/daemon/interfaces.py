@@ -120,6 +120,7 @@ class Interfaces:
             backend=backend,
             platform=self._platform,
             events=self._events,
+            probe_relays=relays.probe,
         )
         await nursery.start(supervisor.run)
         for change in ConfigSource().changes_to(interface.peers):

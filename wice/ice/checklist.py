@@ -330,6 +330,11 @@ def _can_reach(base: Base, remote: Endpoint) -> bool:
     other = ipaddress.ip_address(remote.host)
     if local.version != other.version or local.is_loopback != other.is_loopback:
         return False
+    if not is_private(remote.host):
+        return True
+    if base.relayed is not None:
+        # A public relay refuses to send there, and it would mean somebody else's network.
+        return is_private(base.host)
     # A private remote would see the private address that it is not told; a NAT hides it from a
     # public one.
-    return base.is_told or not is_private(remote.host)
+    return base.is_told

@@ -36,8 +36,10 @@ class WakeAgent:
 
 
 @dataclass(frozen=True, slots=True)
-class QueryMappings:
-    """Ask the STUN servers again: the path stopped answering, our NAT may have moved us."""
+class AskServers:
+    """Ask the STUN servers and the relays again: the path stopped answering, our NAT may have
+    moved us.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Emit:
     event: Event
 
 
-Effect = Publish | RegisterAgent | UnregisterAgent | WakeAgent | QueryMappings | SetPath | Emit
+Effect = Publish | RegisterAgent | UnregisterAgent | WakeAgent | AskServers | SetPath | Emit
 
 
 @dataclass(frozen=True, slots=True)

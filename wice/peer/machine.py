@@ -31,11 +31,11 @@ from wice.ice.candidate import base_of
 from wice.keys import PublicKey
 from wice.peer.descriptions import RemoteSide, describe
 from wice.peer.effects import (
+    AskServers,
     Effect,
     Emit,
     Gathered,
     Publish,
-    QueryMappings,
     RegisterAgent,
     SetPath,
     UnregisterAgent,
@@ -159,7 +159,7 @@ class PeerMachine:
                 self._take_path(generation, path, rtt_s, is_relayed, now)
             case SelectedPathDoubted():
                 self._is_path_doubted = True
-                self._effects.append(QueryMappings())
+                self._effects.append(AskServers())
             case SelectedPathTrusted(path=path, rtt_s=rtt_s, is_relayed=is_relayed):
                 self._path_trusted(generation, path, rtt_s, is_relayed, now)
             case SelectedPathLost():

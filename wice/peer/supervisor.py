@@ -14,10 +14,10 @@ from wice.events import EventStream, PeerFound
 from wice.ice import Agent, AgentEvent, IceDriver
 from wice.keys import ANY, KeyPair, PublicKey
 from wice.peer.effects import (
+    AskServers,
     Emit,
     Gathered,
     Publish,
-    QueryMappings,
     RegisterAgent,
     SetPath,
     UnregisterAgent,
@@ -65,13 +65,16 @@ class InterfaceSupervisor:
         backend: Backend,
         platform: Platform,
         events: EventStream,
+        probe_relays: Callable[[], None],
     ) -> None:
+        """probe_relays: make sure of the interface's allocations, where that is not too often."""
         self.public_key = public_key
         self.device = device
         self._ice = ice
         self._backend = backend
         self._platform = platform
         self._events = events
+        self._probe_relays = probe_relays
         self._peers: dict[PublicKey, _Peer] = {}
         self._nursery: trio.Nursery | None = None
         self._deadline_moved = trio.Event()
@@ -152,8 +155,9 @@ class InterfaceSupervisor:
                     self._ice.unregister(agent)
                 case WakeAgent(agent=agent):
                     self._ice.wake(agent)
-                case QueryMappings():
+                case AskServers():
                     self._ice.query_mappings()
+                    self._probe_relays()
                 case SetPath(path=path, persistent_keepalive_s=keepalive_s):
                     self.device.set_path(peer.machine.public_key, path, keepalive_s)
                 case Emit(event=event):

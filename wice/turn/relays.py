@@ -32,6 +32,9 @@ HELD_MAX: Final = 64
 HELD_PER_HOST_MAX: Final = 4
 """Of them, those for one address; then its oldest is dropped."""
 
+PROBE_INTERVAL_S: Final = 5.0
+"""Least time between two probes, however many peers ask for them."""
+
 IDLE_S: Final = 120.0
 """What nothing was sent to for so long is no longer refreshed."""
 SWEEP_S: Final = 30.0
@@ -99,6 +102,7 @@ class Relays:
         self.bases: KeysView[str] = self._by_base.keys()
         self.servers: KeysView[Endpoint] = self._by_server.keys()
         self._allocations: tuple[Allocation, ...] = ()
+        self._may_probe_at_s = float("-inf")
         self._wake_at_s = float("inf")
         self._moved = trio.Event()
         port.carrier = self
@@ -136,6 +140,13 @@ class Relays:
         for link in list(self._links.values()):
             link.client.network_changed(now)
             self._drain(link)
+
+    def probe(self) -> None:
+        """``network_changed`` for who only suspects it; once every ``PROBE_INTERVAL_S``."""
+        now = trio.current_time()
+        if now >= self._may_probe_at_s:
+            self._may_probe_at_s = now + PROBE_INTERVAL_S
+            self.network_changed()
 
     def status(self) -> list[dict[str, Any]]:
         """Each server as ``wice status`` shows it, in plain JSON values."""
