@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sims.commands.table import violation_line
 from sims.model.result import Violation
+from sims.running.pauses import Pauses
 
 PACKET_KINDS: Final = ("sent", "received", "dropped")
 TOLD_KINDS: Final = (
@@ -17,9 +18,6 @@ TOLD_KINDS: Final = (
     "OverlayUnreachable",
 )
 """What everybody's story has; of a machine that is asked for, all is told."""
-
-PAUSE_MIN_S: Final = 2.0
-"""Pings that are answered later than that, or not at all for so long, are worth a line."""
 
 KIND_WITHIN: Final = 64
 """Characters from the start of a line that hold its time and kind."""
@@ -58,24 +56,23 @@ class _Pings:
     """Tells of a pair's pings only the first that came back, and each that did after a pause."""
 
     def __init__(self) -> None:
-        self._waits_since_s: dict[tuple[str, str], float] = {}
-        self._connected: set[tuple[str, str]] = set()
+        self._pauses = Pauses()
 
     def tell(self, line: Line, only: Collection[str]) -> str:
         at_s, pair = line["at_s"], (line["machine"], line["destination"])
         if line["kind"] == "ping":
-            self._waits_since_s.setdefault(pair, at_s)
+            self._pauses.ping(pair, at_s)
             return ""
-        waited_s = at_s - self._waits_since_s.pop(pair, at_s)
-        is_first = pair not in self._connected
-        self._connected.add(pair)
+        pong = self._pauses.pong(pair, at_s)
         if only and not set(only).intersection(pair):
             return ""
         who = " → ".join(pair)
-        if is_first:
+        if pong.is_first:
             return f"{at_s:9.3f} s  {who}: first ping came back"
-        if waited_s >= PAUSE_MIN_S:
-            return f"{at_s:9.3f} s  {who}: pings come back again, none did for {waited_s:.1f} s"
+        if pong.ends_pause:
+            return (
+                f"{at_s:9.3f} s  {who}: pings come back again, none did for {pong.waited_s:.1f} s"
+            )
         return ""
 
 

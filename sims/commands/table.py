@@ -63,12 +63,6 @@ def violation_line(violation: Violation) -> str:
     return f"{violation.at_s:9.3f} s  {violation.check}  {violation.subject}: {violation.detail}"
 
 
-def is_as_expected(pair: PairResult) -> bool:
-    """Whether a pair is, at the end, what the oracle says it can be when nothing is wrong."""
-    has_pinged = pair.first_ping_s is not None or pair.best_path is None
-    return has_pinged and pair.path == pair.best_path
-
-
 def checks_table(result: RunResult) -> Table:
     """How often each check looked, and what it found; expectations are among them."""
     found = Counter(violation.check for violation in result.violations)
@@ -103,7 +97,7 @@ def _show_pairs(console: Console, result: RunResult) -> None:
     lines = [
         _pair_line(pair)
         for pair in result.pairs
-        if not is_as_expected(pair) or (is_matrix and pair.path is None)
+        if not pair.is_as_expected or (is_matrix and pair.path is None)
     ]
     for line in _listed(lines):
         say(line)
@@ -117,7 +111,7 @@ def _cell(pair: PairResult | None) -> str:
     else:
         mark = {"relayed": "r", None: "-"}.get(pair.path, "")
         text = f"{pair.first_ping_s:.1f}{mark}"
-    return text if is_as_expected(pair) else f"{text}!"
+    return text if pair.is_as_expected else f"{text}!"
 
 
 def _summary(pairs: Sequence[PairResult]) -> str:

@@ -288,13 +288,20 @@ class SimulatedMachine:
 
         Called from a task of its own: it becomes one of the machine's.
         """
+        return await self._ask("status")
+
+    async def why(self, peer: str) -> dict[str, Any] | None:
+        """What ``wice why --json`` prints on it of ``peer``; else as ``status``."""
+        return await self._ask("why", peer=peer)
+
+    async def _ask(self, verb: str, **arguments: str) -> dict[str, Any] | None:
         boot = self.boot
         if boot is None or boot.host.is_frozen:
             return None
         current_host.set(boot.host)
         try:
             with trio.fail_after(ANSWER_TIMEOUT_S):
-                return await request_async(boot.files.control_socket, "status")
+                return await request_async(boot.files.control_socket, verb, **arguments)
         except NO_ANSWER:
             return None
 

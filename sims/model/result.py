@@ -24,6 +24,12 @@ class PairResult:
     sent: int
     received: int
 
+    @property
+    def is_as_expected(self) -> bool:
+        """Whether the pair is, at the end, what the oracle says it can be when nothing is wrong."""
+        has_pinged = self.first_ping_s is not None or self.best_path is None
+        return has_pinged and self.path == self.best_path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:

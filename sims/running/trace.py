@@ -41,6 +41,7 @@ class Trace:
         self._hash = hashlib.sha256()
         self._payloads = hashlib.sha256()
         self._waiting: list[str] = []
+        self._is_ended = False
         self._quoted: Callable[[object], str] = _Texts(lambda value: _ENCODE(str(value))).get
         self._protocols: Callable[[object], str] = _Texts(_protocol).get
         self._flags: Callable[[object], str] = _Texts(_flags).get
@@ -89,6 +90,7 @@ class Trace:
     def end(self, at_s: float) -> None:
         """Add the last line, which says what all packets carried that were sent."""
         self.line("payloads", at_s, sha256=self._payloads.hexdigest())
+        self._is_ended = True
         self.flush()
 
     def flush(self) -> None:
@@ -107,6 +109,8 @@ class Trace:
             self.failure = error
 
     def _add(self, line: str) -> None:
+        if self._is_ended:
+            return
         self.lines += 1
         self._waiting.append(line)
         if len(self._waiting) >= LINES_AT_ONCE:

@@ -9,7 +9,6 @@ from sims.commands.progress_line import LINE_INTERVAL_S, REDRAW_INTERVAL_S, Prog
 from sims.commands.table import (
     LINES_MAX,
     CountProgress,
-    is_as_expected,
     show_grid,
     show_result,
     show_swarm,
@@ -119,13 +118,13 @@ def test_an_interrupted_run_says_so() -> None:
 
 
 def test_what_is_expected_of_a_pair() -> None:
-    assert is_as_expected(a_pair("a", "b"))
-    assert is_as_expected(a_pair("a", "b", best_path="relayed", path="relayed"))
-    assert is_as_expected(a_pair("a", "b", best_path=None, path=None, first_ping_s=None))
-    assert not is_as_expected(a_pair("a", "b", path="relayed"))
-    assert not is_as_expected(a_pair("a", "b", best_path="relayed"))
-    assert not is_as_expected(a_pair("a", "b", best_path=None))
-    assert not is_as_expected(a_pair("a", "b", first_ping_s=None))
+    assert a_pair("a", "b").is_as_expected
+    assert a_pair("a", "b", best_path="relayed", path="relayed").is_as_expected
+    assert a_pair("a", "b", best_path=None, path=None, first_ping_s=None).is_as_expected
+    assert not a_pair("a", "b", path="relayed").is_as_expected
+    assert not a_pair("a", "b", best_path="relayed").is_as_expected
+    assert not a_pair("a", "b", best_path=None).is_as_expected
+    assert not a_pair("a", "b", first_ping_s=None).is_as_expected
 
 
 def test_a_grid_shows_every_cell_and_those_that_are_wrong() -> None:

@@ -1,0 +1,108 @@
+"""The first thing a reader sees: whether it held, in plain words, and a few figures."""
+
+from collections import Counter
+from collections.abc import Iterator
+from statistics import median
+from xml.etree.ElementTree import Element
+
+from sims.oracle import DIRECT, RELAYED
+from sims.report.data import RunData
+from sims.report.markup import append, element
+from sims.report.words import counted, duration, listed
+
+
+def headline(data: RunData) -> Element:
+    """The verdict, some sentences, figures."""
+    result = data.result
+    state = "held" if result.is_ok else "failed"
+    header = element(
+        "header",
+        element("p", "wice simulation report", class_="kicker"),
+        element("h1", result.scenario, element("small", f" seed {result.seed}")),
+        element("p", f"{'✓' if result.is_ok else '✗'} {verdict(data)}", class_=f"verdict {state}"),
+    )
+    lead = element("p", " ".join(_sentences(data)), class_="lead")
+    append(header, lead, _figures(data), _commands(data))
+    return header
+
+
+def verdict(data: RunData) -> str:
+    """One sentence."""
+    result = data.result
+    failed = list(dict.fromkeys(violation.check for violation in result.violations))
+    judged = sum(looked > 0 for looked in result.checks.values())
+    if not result.is_complete:
+        how = f"ended after {duration(result.virtual_s)}: {result.failure}"
+        if not result.failure:
+            how = f"was interrupted after {duration(result.virtual_s)}"
+        until = f" Until then {_did_not_hold(failed)}" if failed else ""
+        return f"The run {how}.{until}"
+    if failed:
+        return _did_not_hold(failed)
+    return f"Everything held: {judged} of {judged} checks found nothing wrong."
+
+
+def _did_not_hold(failed: list[str]) -> str:
+    return f"{counted(len(failed), 'check')} did not hold: {listed(failed)}."
+
+
+def _sentences(data: RunData) -> Iterator[str]:
+    pairs, scenario = data.result.pairs, data.story.scenario
+    who = f"{counted(len(data.machines), 'machine')} at {counted(len(scenario.sites), 'site')}"
+    faults = data.story.faults
+    struck = counted(len(faults), "fault") if faults else "no fault"
+    yield f"{who} ran for {duration(data.result.virtual_s)} of virtual time, {struck} planned."
+    if not pairs:
+        return
+    paths = Counter(pair.path for pair in pairs)
+    if paths[DIRECT] == len(pairs):
+        yield f"At the end all {counted(len(pairs), 'pair')} are direct."
+    else:
+        yield (
+            f"At the end {paths[DIRECT]} of {counted(len(pairs), 'pair')} are direct, "
+            f"{paths[RELAYED]} go through a relay and {paths[None]} have no path."
+        )
+        yield _as_expected(data)
+    timed = [pair for pair in pairs if pair.first_ping_s is not None]
+    if timed:
+        last = max(timed, key=lambda pair: pair.first_ping_s or 0.0)
+        yield (
+            f"The last to connect was {last.source} to {last.destination}, after "
+            f"{duration(last.first_ping_s or 0.0)}."
+        )
+
+
+def _as_expected(data: RunData) -> str:
+    unlike = [pair for pair in data.result.pairs if not pair.is_as_expected]
+    if not unlike:
+        return "That is what their NATs and firewalls allow."
+    first = f"{unlike[0].source} to {unlike[0].destination}"
+    count = counted(len(unlike), "pair is", "pairs are")
+    return f"{count} not what NATs and firewalls allow, the first being {first}."
+
+
+def _figures(data: RunData) -> Element:
+    pairs = data.result.pairs
+    times_s = [pair.first_ping_s for pair in pairs if pair.first_ping_s is not None]
+    paths = Counter(pair.path for pair in pairs)
+    figures = [
+        (f"{len(times_s)}/{len(pairs)}", "pairs connected"),
+        (str(paths[DIRECT]), "direct"),
+        (str(paths[RELAYED]), "relayed"),
+        (str(paths[None]), "without a path"),
+        (duration(median(times_s)) if times_s else "–", "median to connect"),
+        (str(len(data.result.violations)), "violations"),
+    ]
+    shown = element("dl", class_="figures")
+    for value, name in figures:
+        shown.append(element("div", element("dt", name), element("dd", value)))
+    return shown
+
+
+def _commands(data: RunData) -> Element | None:
+    if not data.commands:
+        return None
+    shown = element("ul", class_="commands")
+    for purpose, command in data.commands:
+        shown.append(element("li", f"{purpose} ", element("code", command)))
+    return shown
