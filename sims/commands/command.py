@@ -7,12 +7,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from sims.commands.options import STDOUT, html_option, junit_option, output_option
 from sims.commands.pcap_option import open_capture, pcap_options, summary
+from sims.commands.reports import Report, html_report, junit_report, new_recorder
 from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -24,8 +27,7 @@ if TYPE_CHECKING:
     from sims.model.result import RunResult
     from sims.model.scenario import Scenario
     from sims.running.run import Progress
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+    from sims.running.story_recorder import StoryRecorder
 
 DEFAULT_SCENARIO: Final = "swarm"
 DEFAULT_SEED: Final = 1
@@ -35,7 +37,6 @@ SEEDS_MAX: Final = 1_000_000
 JOBS_MAX: Final = 1_024
 SUBJECTS_MAX: Final = 2
 """Machines that a replay offers to tell more of."""
-STDOUT: Final = "-"
 
 
 class _InterruptibleGroup(click.Group):
@@ -54,34 +55,12 @@ class _InterruptibleGroup(click.Group):
             raise SystemExit(EXIT_INTERRUPTED) from None
 
 
-def _check_writable(
-    _context: click.Context, _parameter: click.Parameter, name: str | None
-) -> str | None:
-    """Before the run, not after it."""
-    if name is not None and name != STDOUT:
-        path = Path(name)
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise click.BadParameter(f"{name!r} cannot be written")
-    return name
-
-
 _scenario_argument = click.argument("scenario", metavar="SCENARIO")
 _seed_type = click.IntRange(0, SEED_MAX)
 _seed_option = click.option("--seed", type=_seed_type, default=DEFAULT_SEED, show_default=True)
 
 
-def _output_option(name: str, text: str, *, allow_dash: bool) -> Callable[[Command], Command]:
-    return click.option(
-        f"--{name}",
-        f"{name}_file",
-        metavar="FILE",
-        type=click.Path(dir_okay=False, allow_dash=allow_dash),
-        callback=_check_writable,
-        help=text,
-    )
-
-
-_json_option = _output_option(
+_json_option = output_option(
     "json", "Write the result there as one JSON object; - is standard output.", allow_dash=True
 )
 _jobs_option = click.option(
@@ -119,15 +98,19 @@ def list_scenarios() -> None:
 @_scenario_argument
 @_seed_option
 @_json_option
-@_output_option(
+@output_option(
     "trace", "Write every event and every packet's header there, as JSON lines.", allow_dash=True
 )
+@html_option
+@junit_option
 @pcap_options
 def run(
     scenario: str,
     seed: int,
     json_file: str | None,
     trace_file: str | None,
+    html_file: str | None,
+    junit_file: str | None,
     pcap_directory: Path | None,
     pcap_max_mb: int,
 ) -> None:
@@ -141,7 +124,8 @@ def run(
         trace_path = Path("/dev/stdout" if trace_file == STDOUT else trace_file)
     loaded = _load(scenario)
     capture = open_capture(pcap_directory, pcap_max_mb)
-    result = _run(loaded, seed, trace_path, capture)
+    recorder = new_recorder(html_file, loaded)
+    result = _run(loaded, seed, trace_path, capture, recorder)
     console = _console(json_file, trace_file)
 
     def show() -> None:
@@ -149,7 +133,10 @@ def run(
         if capture is not None:
             console.print(summary(capture), highlight=False, soft_wrap=True)
 
-    _finish(result, show, json_file, failure=result.failure)
+    replay_command = partial(_replay_command, scenario)
+    reports = html_report(html_file, result, recorder, replay_command)
+    reports += junit_report(junit_file, result, replay_command)
+    _finish(result, show, json_file, reports=reports, failure=result.failure)
 
 
 @sim.command()
@@ -161,15 +148,17 @@ def run(
     multiple=True,
     help="Tell just what concerns this machine, but all of it; can be given more than once.",
 )
-@_output_option(
+@output_option(
     "trace", "Keep every event and every packet's header there, as JSON lines.", allow_dash=False
 )
+@html_option
 @pcap_options
 def replay(
     scenario: str,
     seed: int,
     only: tuple[str, ...],
     trace_file: str | None,
+    html_file: str | None,
     pcap_directory: Path | None,
     pcap_max_mb: int,
 ) -> None:
@@ -206,8 +195,10 @@ def replay(
     with scratch_directory(Path(tempfile.gettempdir())) as directory:
         trace_path = directory / "trace" if trace_file is None else Path(trace_file)
         trace_path.touch()
-        result = _run(loaded, seed, trace_path, capture)
-        _finish(result, show, failure=result.failure)
+        recorder = new_recorder(html_file, loaded)
+        result = _run(loaded, seed, trace_path, capture, recorder)
+        reports = html_report(html_file, result, recorder, partial(_replay_command, scenario))
+        _finish(result, show, reports=reports, failure=result.failure)
 
 
 @sim.command()
@@ -230,6 +221,7 @@ def replay(
 @click.option("--fail-fast", is_flag=True, help="Stop at the first seed that fails.")
 @_jobs_option
 @_json_option
+@junit_option
 def swarm(
     scenario: str,
     seeds: int,
@@ -237,6 +229,7 @@ def swarm(
     fail_fast: bool,
     jobs: int | None,
     json_file: str | None,
+    junit_file: str | None,
 ) -> None:
     """Run SCENARIO (`swarm` if none is named) with many seeds, a process each.
 
@@ -270,7 +263,8 @@ def swarm(
     def show() -> None:
         show_swarm(_console(json_file), result, lambda seed: _replay_command(scenario, seed))
 
-    _finish(result, show, json_file)
+    reports = junit_report(junit_file, result, partial(_replay_command, scenario))
+    _finish(result, show, json_file, reports=reports)
 
 
 @sim.command()
@@ -297,8 +291,14 @@ def swarm(
 )
 @_jobs_option
 @_json_option
+@junit_option
 def grid(
-    ip: str, has_relay: bool, condition: str | None, jobs: int | None, json_file: str | None
+    ip: str,
+    has_relay: bool,
+    condition: str | None,
+    jobs: int | None,
+    json_file: str | None,
+    junit_file: str | None,
 ) -> None:
     """Try every kind of NAT against every other, a process each.
 
@@ -327,7 +327,8 @@ def grid(
             has_relay=has_relay,
             condition=condition,
         )
-    _finish(result, lambda: show_grid(_console(json_file), result), json_file)
+    reports = junit_report(junit_file, result, str)
+    _finish(result, lambda: show_grid(_console(json_file), result), json_file, reports=reports)
 
 
 def _load(name: str) -> "Scenario":
@@ -338,7 +339,11 @@ def _load(name: str) -> "Scenario":
 
 
 def _run(
-    scenario: "Scenario", seed: int, trace_path: Path | None, capture: "Capture | None"
+    scenario: "Scenario",
+    seed: int,
+    trace_path: Path | None,
+    capture: "Capture | None",
+    recorder: "StoryRecorder | None",
 ) -> "RunResult":
     from sims.commands.progress_line import ProgressLine
     from sims.commands.table import progress_text
@@ -350,7 +355,14 @@ def _run(
         try:
             from sims.running.run import run
 
-            return run(scenario, seed, trace_path=trace_path, progress=show, capture=capture)
+            return run(
+                scenario,
+                seed,
+                trace_path=trace_path,
+                progress=show,
+                recorder=recorder,
+                capture=capture,
+            )
         except KeyboardInterrupt:
             return _interrupted_at_once(scenario, seed)
 
@@ -389,12 +401,15 @@ def _finish(
     show: Callable[[], None],
     json_file: str | None = None,
     *,
+    reports: Sequence[Report] = (),
     failure: str = "",
 ) -> NoReturn:
     """Show the result and write it, each even where the other fails, and exit.
 
     failure: why it is not complete, empty if that was Ctrl-C.
     """
+    from sims.runtime.interrupts import undisturbed
+
     failures: list[str] = []
     try:
         with _noting("standard output", failures):
@@ -403,6 +418,9 @@ def _finish(
         if json_file is not None:
             with _noting("standard output" if json_file == STDOUT else json_file, failures):
                 _write_json(json_file, result.as_json())
+        for report in reports:
+            with _noting(report.file, failures), undisturbed():
+                Path(report.file).write_text(report.make(), "utf-8")
     _exit_if(failures)
     if not (result.is_complete or failure):
         raise SystemExit(EXIT_INTERRUPTED)

@@ -20,7 +20,7 @@ from sims.machines.machine import SimulatedMachine
 from sims.machines.machine_files import COMMUNITY
 from sims.machines.mesh import Mesh
 from sims.model.faults import Fault
-from sims.model.result import RunResult, Violation
+from sims.model.result import PairResult, RunResult, Violation
 from sims.model.scenario import Machine, Scenario
 from sims.model.scenario_check import check_scenario
 from sims.model.world import Load
@@ -29,6 +29,7 @@ from sims.running.churn import asked_of_churn, plan_faults
 from sims.running.fault_driver import FaultDriver
 from sims.running.pair_results import pair_results
 from sims.running.pings import Pings
+from sims.running.story_recorder import StoryRecorder
 from sims.running.trace import Trace
 from sims.running.watchdog import StandstillError, Watchdog
 from sims.runtime.clock import STARTS_AT_S, VirtualClock
@@ -77,11 +78,13 @@ def run(
     *,
     trace_path: Path | None = None,
     progress: OnProgress | None = None,
+    recorder: StoryRecorder | None = None,
     capture: Capture | None = None,
 ) -> RunResult:
     """Run ``scenario`` from ``seed`` to its end, or until KeyboardInterrupt.
 
-    capture: has what passed the run's interfaces afterwards, whatever ended it.
+    recorder: has the story of the run afterwards, capture what passed its interfaces, whatever
+    ended it.
     A process should run one: libraries keep things for good that another run would meet. Raise
     ConfigError for a scenario that makes no sense, WiceError for a trace that cannot be opened or
     a trio that is not known.
@@ -90,7 +93,7 @@ def run(
     with scratch_directory() as directory, _open_trace(trace_path) as file:
         clock = VirtualClock()
         entropy = Entropy(seed) if capture is None else capture.entropy(seed)
-        it = Run(scenario, entropy, clock, Trace(file), directory, progress, capture)
+        it = Run(scenario, entropy, clock, Trace(file), directory, progress, recorder, capture)
         with substituted(it), seeded_scheduling(entropy.random("scheduling")):
             try:
                 # Anywhere else it would come out of a library's task, which may swallow it.
@@ -118,6 +121,7 @@ class Run:
         trace: Trace,
         directory: Path,
         progress: OnProgress | None,
+        recorder: StoryRecorder | None = None,
         capture: Capture | None = None,
     ) -> None:
         self.scenario = scenario
@@ -132,6 +136,7 @@ class Run:
         self._trace = trace
         self._progress = progress
         self._capture = capture
+        self._recorder = recorder
         self._began_real_s, self._began_cpu_s = real_monotonic_s(), real_cpu_s()
         self._began_s = clock.now_s
         self._wall_clock_began_s = (
@@ -165,6 +170,10 @@ class Run:
             partial(self._tell_ping, "ping"),
         )
         self._checks = Checks(self)
+        self._pairs: tuple[PairResult, ...] | None = None
+        """What came of them, once the run is over."""
+        if recorder is not None:
+            recorder.begin(self.faults, self._names_of_keys(), self._relays())
 
     # The run
 
@@ -178,6 +187,8 @@ class Run:
                     await self._play(nursery)
                     if not self._failure:
                         self._checks.finish()
+                    self._close()
+                    await self._explain_paths()
                 finally:
                     self._end()
                 self._scope.cancel()
@@ -200,13 +211,37 @@ class Run:
             public_key = str(private_key.public_key())
             self._trace.line("machine", self.now_s, machine=name, public_key=public_key)
 
+    def _close(self) -> None:
+        """Nothing after this is part of the run, though daemons may still be asked things."""
+        if not self._is_over:
+            self._ended_at_s = self.now_s
+            self._trace.end(self.now_s)
+            if self._capture is not None:
+                self._capture.finish()
+            self._pairs = self._pair_results()
+            self._is_over = True
+
+    async def _explain_paths(self) -> None:
+        """Have the daemons say why paths are not direct."""
+        recorder = self._recorder
+        if recorder is None:
+            return
+
+        async def ask(name: str, peers: Sequence[str]) -> None:
+            for peer in peers:
+                answer = await self._machines[name].why(peer)
+                if answer is None or "error" in answer:
+                    # Who does not answer once would be waited for again and again.
+                    return
+                recorder.explained(name, peer, answer)
+
+        async with trio.open_nursery() as nursery:
+            for name, peers in recorder.to_explain(self._statuses).items():
+                nursery.start_soon(ask, name, peers)
+
     def _end(self) -> None:
-        """Nothing after this is part of the run: daemons are not even asked to end."""
-        self._ended_at_s = self.now_s
-        self._trace.end(self.now_s)
-        if self._capture is not None:
-            self._capture.finish()
-        self._is_over = True
+        """Daemons are not even asked to end."""
+        self._close()
         for machine in self._machines.values():
             machine.kill()
 
@@ -281,9 +316,7 @@ class Run:
             memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             packets=self._packets,
             events=self._events.total(),
-            pairs=pair_results(
-                self.scenario, self._pings, self._statuses, self._began_s, self._best_path
-            ),
+            pairs=self._pair_results() if self._pairs is None else self._pairs,
             checks=dict(self._checks.looked),
             violations=(*self._checks.violations, *self._standstills),
             counters=dict(sorted(self._events.items())),
@@ -292,6 +325,21 @@ class Run:
             faults_left_out=left_out,
             failure=self._failure,
         )
+
+    def _pair_results(self) -> tuple[PairResult, ...]:
+        return pair_results(
+            self.scenario, self._pings, self._statuses, self._began_s, self._best_path
+        )
+
+    def _names_of_keys(self) -> dict[str, str]:
+        return {str(key.public_key()): name for name, key in self.private_keys.items()}
+
+    def _relays(self) -> dict[str, str]:
+        return {
+            str(address.ip): name
+            for name in self.scenario.bootstrap_names
+            for address in self._machines[name].addresses
+        }
 
     # World
 
@@ -328,6 +376,8 @@ class Run:
             return
         self._events[type(event).__name__] += 1
         self._trace.event(self.now_s, machine, event)
+        if self._recorder is not None:
+            self._recorder.on_event(self.now_s, machine, event)
         self._checks.on_event(machine, event)
 
     def on_packet(self, event: PacketEvent) -> None:
@@ -354,7 +404,12 @@ class Run:
         self._checks.on_reply(machine, source, payload)
 
     def _tell_ping(self, kind: str, source: str, destination: str, number: int) -> None:
+        if self._is_over:
+            return
         self._trace.line(kind, self.now_s, machine=source, destination=destination, number=number)
+        if self._recorder is not None:
+            tell = self._recorder.on_ping if kind == "ping" else self._recorder.on_pong
+            tell(self.now_s, source, destination)
 
     def task_died(self, machine: str, error: BaseException) -> None:
         if not self._is_over:
