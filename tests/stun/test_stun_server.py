@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wice.datagram import Endpoint
-from wice.errors import DeviceRejectedError
+from wice.errors import DevicePermissionDeniedError, DeviceRejectedError
 from wice.stun import (
     Attribute,
     BindingServer,
@@ -27,7 +27,7 @@ from wice.stun import (
     unpack_xor_address,
 )
 from wice.stun import server as server_module
-from wice.stun.driver import serve_stun
+from wice.stun.driver import port_error, serve_stun
 
 TRANSACTION_ID = bytes(range(12))
 SOURCE = Endpoint("198.51.100.7", 40_000)
@@ -301,5 +301,12 @@ async def test_a_port_in_use_is_said(nursery: trio.Nursery) -> None:
     with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         await taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(DeviceRejectedError, match=f"UDP 127.0.0.1:{port}"):
+        remedy = rf"UDP 127.0.0.1:{port}: .*in use.*ss -lunp.*stun_server\.ports"
+        with pytest.raises(DeviceRejectedError, match=remedy):
             await serve_stun((port,), hosts=("127.0.0.1",))
+
+
+def test_a_port_that_is_not_allowed_has_a_remedy() -> None:
+    error = port_error("STUN", Endpoint("0.0.0.0", 78), PermissionError(13, "denied"), "some.key")
+    assert isinstance(error, DevicePermissionDeniedError)
+    assert "from 1024 up in some.key" in str(error)

@@ -11,7 +11,7 @@ import trio
 from trio import socket
 
 from wice.datagram import Endpoint
-from wice.errors import DevicePermissionDeniedError, DeviceRejectedError
+from wice.errors import DeviceError, DevicePermissionDeniedError, DeviceRejectedError
 from wice.stun.server import BindingServer, Origins, Response
 
 PORTS: Final = (3478, 3479)
@@ -169,11 +169,24 @@ async def _bind(endpoint: Endpoint) -> socket.SocketType | None:
             bound.close()
         if endpoint.is_ipv6 and error.errno in _NO_IPV6:
             return None
-        where = f"cannot serve STUN on UDP {endpoint}: {error.strerror}"
-        if isinstance(error, PermissionError):
-            raise DevicePermissionDeniedError(where) from error
-        raise DeviceRejectedError(where) from error
+        raise port_error("STUN", endpoint, error, "stun_server.ports") from error
     return bound
+
+
+def port_error(service: str, endpoint: Endpoint, error: OSError, key: str) -> DeviceError:
+    """Why ``service`` is not on ``endpoint``, and the remedy. key: where to choose another port."""
+    where = f"cannot serve {service} on UDP {endpoint}"
+    if error.errno == errno.EADDRINUSE:
+        return DeviceRejectedError(
+            f"{where}: the port is in use; stop what has it (ss -lunp shows it), or choose another "
+            f"in {key}"
+        )
+    if isinstance(error, PermissionError):
+        return DevicePermissionDeniedError(
+            f"{where}: {error.strerror}; choose a port from 1024 up in {key}, or run with "
+            "CAP_NET_BIND_SERVICE"
+        )
+    return DeviceRejectedError(f"{where}: {error.strerror}")
 
 
 def _arrival(ancillary: Sequence[tuple[int, int, bytes]]) -> _Local | None:

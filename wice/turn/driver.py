@@ -11,7 +11,8 @@ import trio
 from trio import socket
 
 from wice.datagram import DATAGRAM_SIZE_MAX_BYTES, Endpoint
-from wice.errors import DeviceError, DevicePermissionDeniedError, DeviceRejectedError
+from wice.errors import DeviceRejectedError
+from wice.stun.driver import port_error
 from wice.turn.messages import Family, family_of
 from wice.turn.server import TurnServer
 from wice.turn.server_events import CloseRelay, OpenRelay
@@ -99,7 +100,7 @@ class _Driver:
             except OSError as error:
                 if error.errno in _NO_FAMILY and endpoint.is_ipv6:
                     continue
-                raise _refused(endpoint, error) from error
+                raise port_error("TURN", endpoint, error, "relay.port") from error
             self._listening[endpoint.is_ipv6] = listening
             bound.append(Endpoint(*listening.getsockname()[:2]))
             port = port or bound[0].port
@@ -249,13 +250,6 @@ async def _bind(endpoint: Endpoint, *, with_packet_info: bool) -> socket.SocketT
         bound.close()
         raise
     return bound
-
-
-def _refused(endpoint: Endpoint, error: OSError) -> DeviceError:
-    where = f"cannot serve TURN on UDP {endpoint}: {error.strerror}"
-    if isinstance(error, PermissionError):
-        return DevicePermissionDeniedError(where)
-    return DeviceRejectedError(where)
 
 
 @lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
