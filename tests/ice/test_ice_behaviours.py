@@ -664,9 +664,28 @@ def test_relay_only_sends_nothing_from_here(network: Network) -> None:
     host = network.host("192.0.2.1", controlling=True, relay=RELAY)
     host.agent.set_local_candidates(host.candidates(), network.now, CandidatePolicy.RELAY)
     host.agent.set_remote(REMOTE, network.now)
-    host.agent.add_remote_candidate(_told(1), network.now)
+    public = parse_candidate("9 1 udp 9 198.51.100.2 9 typ host")
+    host.agent.add_remote_candidate(public, network.now)
     assert {t.path.source for _, t in _pass(network, host.agent, 60)} <= {str(RELAY)}
     assert [pair.path.source for pair in host.agent.pairs()] == [str(RELAY)]
+
+
+@pytest.mark.parametrize("destination", ["192.0.2.1", None])
+@pytest.mark.parametrize("has_relay", [True, False])
+def test_relay_only_answers_nobody_from_here(
+    network: Network, destination: str | None, has_relay: bool
+) -> None:
+    """Whoever knows or guesses an address of ours would see that it is right."""
+    host = network.host("192.0.2.1", controlling=True, relay=RELAY if has_relay else None)
+    host.agent.set_local_candidates(host.candidates(), network.now, CandidatePolicy.RELAY)
+    host.agent.set_remote(REMOTE, network.now)
+    check = _check(host.agent, tid=9, controlling=False)
+    with pytest.raises(RemoteProtocolError, match="no candidate of ours"):
+        host.agent.receive(check, Endpoint("10.0.0.3", 9), destination, network.now)
+    assert _sent(host.agent) == []
+    if has_relay:
+        host.agent.receive(check, Endpoint("10.0.0.3", 9), str(RELAY), network.now)
+        assert _sent(host.agent)
 
 
 # Reports

@@ -35,6 +35,7 @@ class CheckList:
         self._controlling = controlling
         self._is_by_the_rfc = is_by_the_rfc
         self._bases: dict[str, Base] = {}
+        self._policy = CandidatePolicy.ALL
         self._local_types: dict[tuple[str, Endpoint], str] = {}
         self._candidates: dict[Endpoint, RemoteCandidate] = {}
         self._pairs: dict[tuple[str, Endpoint], Pair] = {}
@@ -68,6 +69,14 @@ class CheckList:
     def is_base(self, address: str) -> bool:
         return address in self._bases
 
+    def may_answer_from(self, address: str | None) -> bool:
+        """Whether a check that came to ``address`` is answered. Until there are candidates all
+        are, unless relays alone may tell of us.
+        """
+        if address is None or not self._bases:
+            return self._policy is not CandidatePolicy.RELAY
+        return self.is_base(address)
+
     def default_base(self, remote: Endpoint) -> str | None:
         """The best base to reach ``remote`` from, for a port that cannot say where it received."""
         fitting = [
@@ -100,6 +109,7 @@ class CheckList:
     ) -> None:
         """Have exactly these local candidates; pairs of bases that are gone go."""
         bases: dict[str, Base] = {}
+        self._policy = policy
         self._local_types = {}
         for candidate in usable_candidates(candidates, policy):
             address = base_of(candidate)

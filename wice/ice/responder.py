@@ -48,7 +48,7 @@ class Responder:
     ) -> None:
         """Take a request; raise RemoteProtocolError for one that gets no answer."""
         request = read_request(message, self._ufrag, self._key)
-        if destination is not None and self._list.has_bases and not self._list.is_base(destination):
+        if not self._list.may_answer_from(destination):
             raise RemoteProtocolError("a check to an address that is no candidate of ours")
         path = Path(source, destination)
         if request.unknown:
