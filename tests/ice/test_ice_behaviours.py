@@ -478,7 +478,7 @@ def test_a_relayed_path_becomes_direct_by_itself(network: Network) -> None:
     assert a.agent.selected.remote_type == "relay"
     assert b.agent.selected.local_type == "relay"
     assert b.agent.selected.path.source == str(RELAY)
-    network.run(10 + Timing().upgrade_s + 1)
+    network.run(10 + Timing().upgrade_max_s + 1)
     for host in (a, b):
         assert "relay" not in (host.agent.selected.local_type, host.agent.selected.remote_type)
         assert not host.named(SelectedPathLost)

@@ -204,3 +204,81 @@ def test_a_victim_gets_as_little_through_a_relay(network: Network) -> None:
     pairs = 4 * checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX
     started = sum(bool(report.checks_sent) for report in host.agent.pair_reports())
     assert started <= budget < pairs
+
+
+def _only_through_relays(network: Network, make_nat: Any) -> tuple[Host, Host]:
+    """Both NATs symmetric; the pair of two relays is the first to work."""
+    a = network.host("10.0.0.1", controlling=True, nat=_symmetric(make_nat, 1), relay=RELAY_A)
+    b = network.host("10.0.0.2", nat=_symmetric(make_nat, 2), relay=RELAY_B)
+    return a, b
+
+
+def _symmetric(make_nat: Any, index: int) -> Any:
+    return make_nat(f"198.51.100.{index}", "address-and-port", "address-and-port")
+
+
+def _relay_count(host: Host) -> int:
+    selected = host.agent.selected
+    return (selected.path.source in map(str, host.relays)) + (selected.path.remote in RELAYS)
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_one_relay_is_preferred_to_two_unless_it_takes_longer(
+    network: Network, make_nat: Any, is_slow: bool
+) -> None:
+    a, b = _only_through_relays(network, make_nat)
+    network.is_cut = lambda source, remote: not {source, remote} <= set(RELAYS)
+    _meet(a, b)
+    network.run(3)
+    assert _relay_count(a) == _relay_count(b) == 2
+    network.is_cut = lambda *_: False
+    if is_slow:
+        network.extra_s = lambda s, r: 0.0 if {s, r} <= set(RELAYS) else 1.0
+    network.run(10)
+    assert _relay_count(a) == _relay_count(b) == (2 if is_slow else 1)
+    if not is_slow:
+        at = [at for at, event in a.events if isinstance(event, PairSelected)]
+        assert at[-1] - at[0] < 3 + 6, "not after the spares' time"
+
+
+def test_direct_is_tried_often_at_first_and_then_ever_less(network: Network) -> None:
+    a = network.host("192.0.2.1", controlling=True, relay=RELAY_A)
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    network.is_cut = _is_direct
+    _meet(a, b)
+    network.run(10)
+
+    before = _direct_checks(a)
+    network.run(50)
+    early = _direct_checks(a) - before
+    network.run(540)
+    before = _direct_checks(a)
+    network.run(600)
+    late = _direct_checks(a) - before
+    pairs_and_transmissions = 2
+    assert 3 * pairs_and_transmissions <= early <= 5 * pairs_and_transmissions
+    assert 9 * pairs_and_transmissions <= late <= 11 * pairs_and_transmissions
+
+
+def _direct_checks(host: Host) -> int:
+    return sum(r.checks_sent for r in host.agent.pair_reports() if not r.is_relayed)
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_change_of_an_address_tries_direct_at_once(network: Network, is_here: bool) -> None:
+    a = network.host("192.0.2.1", controlling=True, relay=RELAY_A)
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    network.is_cut = _is_direct
+    _meet(a, b)
+    network.run(610)
+    assert _relay_count(a)
+    network.is_cut = lambda *_: False
+    if is_here:
+        a.addresses = ("192.0.2.1", "192.0.2.9")
+        a.agent.set_local_candidates(a.candidates(), network.now)
+    else:
+        told = "9 1 udp 2130706000 203.0.113.9 9 typ host"
+        a.agent.add_remote_candidate(parse_candidate(told), network.now)
+    network.drain(a)
+    network.run(1)
+    assert _relay_count(a) == 0

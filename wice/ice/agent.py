@@ -128,6 +128,7 @@ class Agent:
         """
         self._list.set_local(candidates, policy)
         self._selection.candidates_changed(now)
+        self._selection.retry_direct_soon(now)
         self._run.is_exhausted = False
         self._responder.take_early(now)
         self.handle_timeout(now)
@@ -142,7 +143,8 @@ class Agent:
         that is gone, and when there are more than are kept.
         """
         if self._generations.is_now(ufrag, candidate):
-            self._add_remote(candidate)
+            if self._add_remote(candidate):
+                self._selection.retry_direct_soon(now)
             self.handle_timeout(now)
 
     def retain_remote_candidates(self, endpoints: Collection[Endpoint], now: float) -> None:
@@ -251,9 +253,11 @@ class Agent:
             pairs.insert(0, selected)
         return pairs
 
-    def _add_remote(self, candidate: Candidate) -> None:
+    def _add_remote(self, candidate: Candidate) -> bool:
         remote = RemoteCandidate(
             endpoint_of(candidate), candidate.type, candidate.priority, candidate.foundation
         )
-        if self._list.add_remote(remote):
+        is_new = self._list.add_remote(remote)
+        if is_new:
             self._run.is_exhausted = False
+        return is_new

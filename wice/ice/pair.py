@@ -122,8 +122,13 @@ class Pair:
         return self.candidate.type, self.candidate.endpoint.is_ipv6
 
     @property
+    def relay_count(self) -> int:
+        """Relays on the way: none, one, or one of each side."""
+        return (self.base.relayed is not None) + (self.candidate.type == "relay")
+
+    @property
     def is_relayed(self) -> bool:
-        return self.base.relayed is not None or self.candidate.type == "relay"
+        return self.relay_count > 0
 
     def is_valid(self, now: float) -> bool:
         return self.state is State.SUCCEEDED and now < self.valid_until

@@ -17,10 +17,11 @@ NOMINATION_MAX: Final = 2**24 - 1
 class Hysteresis:
     """What another pair must be better by.
 
-    A direct pair replaces a relayed one always, a relayed one never replaces a direct one. Among
-    two of a kind the round trip decides: shorter by ``rtt_gain_s`` and by the share
-    ``rtt_gain_fraction``, each known from ``rtt_samples_min`` answers, and not within
-    ``interval_s`` of the last switch.
+    A direct pair replaces a relayed one always, a relayed one never replaces a direct one. Through
+    one relay less is better unless the round trip is longer by the same measure, once that is known
+    from ``rtt_samples_min`` answers. Otherwise the round trip decides: shorter by ``rtt_gain_s``
+    and by the share ``rtt_gain_fraction``, each known from ``rtt_samples_min`` answers, and not
+    within ``interval_s`` of the last switch.
     relay_patience_s: how long a relayed pair waits for a direct one where the remote does not know
     renomination, and the first nomination is the last.
     """
@@ -38,11 +39,15 @@ def refusal(
     """Why ``other``, which works, does not replace ``selected``, for a person; empty if it does."""
     if other.is_relayed != selected.is_relayed:
         return "relayed, and the selected pair is direct" if other.is_relayed else ""
-    if min(selected.rtt_samples, other.rtt_samples) < hysteresis.rtt_samples_min:
+    has_fewer_relays = other.relay_count < selected.relay_count
+    known = [other.rtt_samples] if has_fewer_relays else [other.rtt_samples, selected.rtt_samples]
+    if min(known) < hysteresis.rtt_samples_min:
         return "its round trip is not known well enough yet"
     assert selected.smoothed_rtt_s is not None and other.smoothed_rtt_s is not None
     gain_s = selected.smoothed_rtt_s - other.smoothed_rtt_s
     needed_s = max(hysteresis.rtt_gain_s, hysteresis.rtt_gain_fraction * selected.smoothed_rtt_s)
+    if has_fewer_relays and gain_s > -needed_s:
+        return ""
     if gain_s < needed_s:
         if gain_s <= 0:
             return f"its round trip is {-gain_s * 1e3:.1f} ms longer"
@@ -70,8 +75,8 @@ def remark(
 
 
 def best_pair(valid: Sequence[Pair], controlling: bool) -> Pair | None:
-    """The first to nominate: direct before relayed, then by priority."""
-    key = [(not pair.is_relayed, pair.priority(controlling)) for pair in valid]
+    """The first to nominate: through the fewest relays, then by priority."""
+    key = [(-pair.relay_count, pair.priority(controlling)) for pair in valid]
     return valid[key.index(max(key))] if valid else None
 
 
@@ -82,4 +87,4 @@ def replacement(
     better = [p for p in valid if not refusal(selected, p, hysteresis, selected_for_s)]
     if any(not pair.is_relayed for pair in better) and selected.is_relayed:
         return best_pair(better, controlling=True)
-    return min(better, key=lambda pair: pair.smoothed_rtt_s or 0.0, default=None)
+    return min(better, key=lambda p: (p.relay_count, p.smoothed_rtt_s or 0.0), default=None)

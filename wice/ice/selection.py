@@ -3,6 +3,7 @@ section 8, RFC 7675, draft-thatcher-ice-renomination).
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from wice.ice.checklist import CheckList
 from wice.ice.consent import Consent
@@ -21,6 +22,8 @@ from wice.ice.report import Purpose
 from wice.ice.run import Run
 from wice.ice.spares import Spares
 from wice.ice.timing import Timing
+
+_UPGRADE_BACKOFF: Final = 1.5
 
 
 class Selection:
@@ -54,7 +57,8 @@ class Selection:
         self._random_bytes = random_bytes
         self._asks_consent = asks_consent
         self._spares = Spares(timing)
-        self._upgrade_at = now
+        self._upgrade_at = self._upgrade_tried_at = now
+        self._upgrade_wait_s = timing.upgrade_s
         self._nominating: Pair | None = None
         self._nomination = self._nomination_heard = 0
         self._is_switch_due = False
@@ -166,11 +170,12 @@ class Selection:
                 trusted = SelectedPathTrusted(pair.path, pair.rtt_s, pair.is_relayed)
                 self._outbox.report(trusted)
             self.consent.answered(now)
-        elif self._list.controlling:
-            if pair is self._nominating and nomination:
-                self.select(pair, now)
-        else:
+        elif not self._list.controlling:
             self.follow(pair, now)
+        elif pair is self._nominating and nomination:
+            self.select(pair, now)
+        elif self._may_be_better(pair):
+            self._spares.hurry(now)
 
     def failed(self, pair: Pair) -> None:
         if pair is self._nominating:
@@ -183,7 +188,9 @@ class Selection:
         if pair is self.pair:
             return
         self.pair, self._nominating = pair, None
-        self.selected_at, self._upgrade_at = now, now + self._timing.upgrade_s
+        self.selected_at = self._upgrade_tried_at = now
+        self._upgrade_wait_s = self._timing.upgrade_s
+        self._upgrade_at = now + self._upgrade_wait_s
         if self._asks_consent:
             self.consent = Consent(self._timing, self._random_bytes, now)
             self._spares.restart(now)
@@ -246,13 +253,31 @@ class Selection:
         return [] if self.pair is None else self._spares.take_due(self._list, self.pair, now)
 
     def retry_direct(self, now: float) -> None:
-        """While the path is relayed, let direct pairs that failed be tried again, slowly."""
+        """While the path is relayed, let direct pairs that failed be tried again, ever slower."""
         if not self.is_relayed or now < self._upgrade_at:
             return
-        self._upgrade_at = now + self._timing.upgrade_s
+        self._upgrade_tried_at = now
+        longer_s = _UPGRADE_BACKOFF * self._upgrade_wait_s
+        self._upgrade_wait_s = min(longer_s, self._timing.upgrade_max_s)
+        self._upgrade_at = now + self._upgrade_wait_s
         for pair in self._list:
             if pair.state is State.FAILED and not pair.is_relayed:
                 pair.state, pair.is_retry = State.WAITING, True
+
+    def retry_direct_soon(self, now: float) -> None:
+        """An address or a NAT of either side changed: what failed may work now."""
+        self._upgrade_wait_s = self._timing.upgrade_s
+        soonest_at = max(now, self._upgrade_tried_at + self._timing.upgrade_min_s)
+        self._upgrade_at = min(self._upgrade_at, soonest_at)
+
+    def _may_be_better(self, pair: Pair) -> bool:
+        """Whether ``pair`` is of a better kind, and its round trip not known well enough."""
+        return (
+            self.remote_renominates
+            and self.pair is not None
+            and pair.relay_count < self.pair.relay_count
+            and pair.rtt_samples < self._hysteresis.rtt_samples_min
+        )
 
     def _best_valid(self, now: float) -> Pair | None:
         """The pair to nominate while there is none; one that is relayed may have to wait, where

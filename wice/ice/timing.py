@@ -20,12 +20,14 @@ class Timing:
     its foundation.
     patience_s: how long connectivity is awaited before it has failed (RFC 8863).
     retry_s: wait before failed pairs are tried again while no path exists; it doubles up to
-    ``retry_max_s``. retry_transmissions_max: sendings of such a check. upgrade_s: between two
-    tries of the direct pairs that failed, while the path is relayed.
+    ``retry_max_s``. retry_transmissions_max: sendings of such a check. upgrade_s: wait before the
+    direct pairs that failed are tried again while the path is relayed; it grows by half each time
+    up to ``upgrade_max_s``. upgrade_min_s: between two tries, whatever changes.
     consent_s: mean time between consent checks, varied by a fifth; consent_expiry_s: how long an
     answer is good for (RFC 7675 section 5.1). consent_retry_s: wait for an answer before the next
     consent check. spare_s: between two checks of a pair that could replace the selected one: under
-    the 30 s after which NATs forget. keepalive_s: Tr, between the indications of a side that sends
+    the 30 s after which NATs forget. sample_s: the same, of one that may be better and is not known
+    well enough yet. keepalive_s: Tr, between the indications of a side that sends
     no checks (RFC 8445 section 11).
     """
 
@@ -42,11 +44,14 @@ class Timing:
     retry_s: float = 5.0
     retry_max_s: float = 30.0
     retry_transmissions_max: int = 2
-    upgrade_s: float = 30.0
+    upgrade_s: float = 5.0
+    upgrade_max_s: float = 60.0
+    upgrade_min_s: float = 1.0
     consent_s: float = 5.0
     consent_retry_s: float = 1.0
     consent_expiry_s: float = 30.0
     spare_s: float = 20.0
+    sample_s: float = 0.2
     keepalive_s: float = 15.0
 
 
