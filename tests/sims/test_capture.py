@@ -1,5 +1,6 @@
 """The parts of a capture: which keys it knows, what it finds inside of TURN, where it writes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,9 @@ def indication(method: Method, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("message", [initiation, response])
-def test_a_handshake_shows_which_drawn_bytes_are_its_key(message: object) -> None:
-    assert callable(message)
+def test_a_handshake_shows_which_drawn_bytes_are_its_key(
+    message: Callable[[bytes], bytes],
+) -> None:
     drawn = DrawnKeys()
     datagram = message(bytes(KEY.public_key()))
     assert drawn.of_handshake(datagram) is None
