@@ -12,12 +12,15 @@ from wice.datagram import Endpoint
 from wice.errors import DeviceRejectedError
 from wice.stun import (
     Attribute,
+    Change,
     Class,
     LongTermCredentials,
+    Message,
     Method,
     StaticAccounts,
     encode,
     parse,
+    unpack_address,
     unpack_xor_address,
 )
 from wice.turn import Family, PeerPolicy, State, TurnClient, TurnServer
@@ -129,6 +132,34 @@ async def test_binding_requests_are_answered_on_the_port(
         assert Endpoint(*source[:2]) == asked
         mapped = parse(data).require(Attribute.XOR_MAPPED_ADDRESS)
         assert unpack_xor_address(mapped, bytes(12)) == Endpoint(*socket.getsockname())
+
+
+async def test_binding_requests_are_answered_from_elsewhere_where_they_ask_for_it(
+    nursery: trio.Nursery,
+) -> None:
+    """As by a STUN server (RFC 5780): what it names as its other address answers, too."""
+    start = partial(
+        serve_turn, a_server(), 0, hosts=("0.0.0.0",), public_addresses=("127.0.0.2", "127.0.0.3")
+    )
+    asked = Endpoint("127.0.0.2", (await nursery.start(start))[0].port)
+
+    async def ask(server: Endpoint, change: Change) -> tuple[Message, Endpoint]:
+        flags = (Attribute.CHANGE_REQUEST, change.to_bytes(4, "big"))
+        request = encode(Method.BINDING, Class.REQUEST, bytes(12), [flags])
+        await socket.sendto(request, server)
+        data, source = await socket.recvfrom(2_000)
+        return parse(data), Endpoint(*source[:2])
+
+    with trio.fail_after(TIMEOUT_S), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as socket:
+        await socket.bind(("127.0.0.1", 0))
+        answer, origin = await ask(asked, Change.PORT)
+        assert origin.host == asked.host and origin.port != asked.port
+        assert unpack_address(answer.require(Attribute.RESPONSE_ORIGIN)) == origin
+        other = unpack_address(answer.require(Attribute.OTHER_ADDRESS))
+        assert other == Endpoint("127.0.0.3", origin.port)
+        assert (await ask(asked, Change.PORT | Change.ADDRESS))[1] == other
+        assert (await ask(other, Change.PORT | Change.ADDRESS))[1] == asked
+        assert (await ask(other, Change.NOTHING))[1] == other
 
 
 async def test_relays_keep_to_the_ports_they_were_given(nursery: trio.Nursery) -> None:

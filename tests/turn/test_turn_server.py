@@ -388,14 +388,6 @@ def test_permissions_and_channels_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert [error(caller.binds(0x4010 + peer.port, peer)) for peer in peers[5:]] == [0, 0, 508]
 
 
-def test_binding_requests_are_answered_on_the_same_port() -> None:
-    caller = Caller(Network())
-    answer = caller.sends(encode(Method.BINDING, Class.REQUEST, bytes(12)))
-    assert answer is not None
-    mapped = answer.require(Attribute.XOR_MAPPED_ADDRESS)
-    assert unpack_xor_address(mapped, bytes(12)) == CLIENT
-
-
 def strangers_request(number: int = 0) -> bytes:
     return encode(Method.ALLOCATE, Class.REQUEST, number.to_bytes(12, "big"), [TRANSPORT])
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import trio
 
-from wice.daemon.network import every_address, follow_network
+from wice.daemon.network import every_address, follow_network, public_addresses
 from wice.datagram import Endpoint
 from wice.platform import Platform
 from wice.relay_config import RelayConfig
@@ -65,6 +65,7 @@ class CommunityRelay:
             announced=config.announced,
             relay_ports=config.relayed_ports,
             random_below=self._random_below,
+            public_addresses=public_addresses(self._platform),
         )
         async with trio.open_nursery() as nursery:
             endpoints = await nursery.start(serve)

@@ -43,10 +43,10 @@ async def serve_stun(
     endpoints when started; raises DeviceRejectedError or DevicePermissionDeniedError.
     """
     server = server or BindingServer()
-    listeners: list[_Listener] = []
+    listeners: list[BindingPorts] = []
     try:
         for host in hosts:
-            listener = _Listener(host, public_addresses, server)
+            listener = BindingPorts(host, public_addresses, server)
             listeners.append(listener)
             await listener.bind(ports)
         bound = [endpoint for listener in listeners for endpoint in listener.bound]
@@ -62,7 +62,7 @@ async def serve_stun(
             listener.close()
 
 
-class _Listener:
+class BindingPorts:
     """The ports of one host address or wildcard: each can answer for the others."""
 
     def __init__(self, host: str, public_addresses: Sequence[str], server: BindingServer) -> None:
@@ -70,6 +70,7 @@ class _Listener:
         self._host = host
         self._server = server
         self._sockets: dict[int, socket.SocketType] = {}
+        self._own: dict[int, socket.SocketType] = {}
         self._origins = Origins({})
         self._public_addresses = [a for a in public_addresses if (":" in a) == (":" in host)]
         if not ipaddress.ip_address(host).is_unspecified:
@@ -81,25 +82,36 @@ class _Listener:
             if opened is None:
                 return
             number = int(opened.getsockname()[1])
-            self._sockets[number] = opened
+            self._sockets[number] = self._own[number] = opened
             self.bound.append(Endpoint(self._host, number))
+        await self._pair()
+
+    async def share(self, opened: socket.SocketType) -> None:
+        """Answer on a port whose datagrams somebody else receives, and hands over those that
+        ``answer`` is for.
+        """
+        self._sockets[int(opened.getsockname()[1])] = opened
+        await self._pair()
+
+    async def _pair(self) -> None:
         if len(self._sockets) == 1:
             beside = await _bind(Endpoint(self._host, 0))
             if beside is not None:
-                self._sockets[int(beside.getsockname()[1])] = beside
+                number = int(beside.getsockname()[1])
+                self._sockets[number] = self._own[number] = beside
         self._origins = Origins(_next_of(list(self._sockets)), _next_of(self._public_addresses))
 
     def close(self) -> None:
-        for opened in self._sockets.values():
+        for opened in self._own.values():
             opened.close()
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """Those of ``bound``, and the one beside a single one."""
-        return tuple(self._sockets)
+        """Those to ``serve``: of ``bound``, and the one beside a single one."""
+        return tuple(self._own)
 
     async def serve(self, port: int) -> None:
-        bound = self._sockets[port]
+        bound = self._own[port]
         while True:
             try:
                 received = await bound.recvmsg(REQUEST_SIZE_MAX_BYTES, _ANCILLARY_SIZE)
@@ -108,22 +120,34 @@ class _Listener:
                 self._server.counts[f"receive: {error.strerror}"] += 1
                 await trio.lowlevel.checkpoint()
                 continue
-            data, ancillary = received[:2]
-            address = cast("tuple[str, int]", received[3])
-            local = _arrival(ancillary)
-            response = self._server.respond(
-                data,
-                Endpoint(*address[:2]),
-                trio.current_time(),
-                None if local is None else Endpoint(local.host, port),
-                self._origins,
-            )
-            if response is None:
-                continue
-            try:
-                await self._send(response, port, local, address)
-            except OSError as error:
-                self._server.counts[f"send: {error.strerror}"] += 1
+            await self.answer(received[0], received[1], port, cast("tuple[str, int]", received[3]))
+
+    async def answer(
+        self,
+        data: bytes,
+        ancillary: Sequence[tuple[int, int, bytes]],
+        port: int,
+        address: tuple[str, int],
+    ) -> None:
+        """Answer a Binding request that came to ``port``; whatever else ``data`` is gets nothing.
+
+        ancillary: with the packet info of ``data``. address: where it came from, as the socket has
+        it.
+        """
+        local = _arrival(ancillary)
+        response = self._server.respond(
+            data,
+            Endpoint(*address[:2]),
+            trio.current_time(),
+            None if local is None else Endpoint(local.host, port),
+            self._origins,
+        )
+        if response is None:
+            return
+        try:
+            await self._send(response, port, local, address)
+        except OSError as error:
+            self._server.counts[f"send: {error.strerror}"] += 1
 
     async def _send(
         self, response: Response, port: int, local: "_Local | None", address: tuple[str, int]
@@ -164,9 +188,12 @@ async def _bind(endpoint: Endpoint) -> socket.SocketType | None:
         else:
             bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         await bound.bind(endpoint)
-    except OSError as error:
+    except BaseException as error:
+        # Binding is a checkpoint: a cancelled start, too, must not leave the port taken.
         if bound is not None:
             bound.close()
+        if not isinstance(error, OSError):
+            raise
         if endpoint.is_ipv6 and error.errno in _NO_IPV6:
             return None
         raise port_error("STUN", endpoint, error, "stun_server.ports") from error

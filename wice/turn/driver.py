@@ -12,7 +12,8 @@ from trio import socket
 
 from wice.datagram import DATAGRAM_SIZE_MAX_BYTES, Endpoint
 from wice.errors import DeviceRejectedError
-from wice.stun.driver import port_error
+from wice.stun import BindingServer
+from wice.stun.driver import BindingPorts, port_error
 from wice.turn.messages import Family, family_of
 from wice.turn.server import TurnServer
 from wice.turn.server_events import CloseRelay, OpenRelay
@@ -35,6 +36,8 @@ _ANCILLARY_SIZE: Final = stdlib_socket.CMSG_SPACE(20)
 _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 _AF: Final = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
+_BINDING_REQUEST: Final = b"\x00\x01"
+
 AncillaryData = tuple[tuple[int, int, bytes], ...]
 
 
@@ -47,6 +50,7 @@ async def serve_turn(
     announced: Mapping[str, str] | None = None,
     relay_ports: range | None = None,
     random_below: Callable[[int], int] | None = None,
+    public_addresses: Sequence[str] = (),
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Relay on ``port`` of every host address until cancelled.
@@ -56,11 +60,14 @@ async def serve_turn(
     announced: what peers are
     told instead of an address, for a host behind a one-to-one NAT. relay_ports: where relay
     sockets may be, the kernel's choice by default; ``random_below`` then chooses among them.
-    Answers leave from the address that was asked. A family that the host lacks is passed over.
-    Gives the bound endpoints when started; raises DeviceRejectedError or
+    Answers leave from the address that was asked. Binding requests are answered, too, as
+    ``serve_stun`` does on a single port; public_addresses: as there. A family that the host lacks
+    is passed over. Gives the bound endpoints when started; raises DeviceRejectedError or
     DevicePermissionDeniedError.
     """
-    driver = _Driver(server, relay_hosts, announced or {}, relay_ports, random_below)
+    driver = _Driver(
+        server, relay_hosts, announced or {}, relay_ports, random_below, public_addresses
+    )
     try:
         bound = await driver.listen(port, hosts)
         async with trio.open_nursery() as nursery:
@@ -78,13 +85,17 @@ class _Driver:
         announced: Mapping[str, str],
         relay_ports: range | None,
         random_below: Callable[[int], int] | None,
+        public_addresses: Sequence[str],
     ) -> None:
         self._server = server
         self._relay_hosts = relay_hosts
         self._announced = announced
         self._relay_ports = relay_ports
         self._random_below = random_below
+        self._public_addresses = public_addresses
         self._listening: dict[bool, socket.SocketType] = {}
+        self._binding_server = BindingServer()
+        self._binding: dict[bool, BindingPorts] = {}
         self._relays: dict[int, socket.SocketType] = {}
         self._scopes: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -102,6 +113,9 @@ class _Driver:
                     continue
                 raise port_error("TURN", endpoint, error, "relay.port") from error
             self._listening[endpoint.is_ipv6] = listening
+            binding = BindingPorts(host, self._public_addresses, self._binding_server)
+            self._binding[endpoint.is_ipv6] = binding
+            await binding.share(listening)
             bound.append(Endpoint(*listening.getsockname()[:2]))
             port = port or bound[0].port
         if not bound:
@@ -110,16 +124,22 @@ class _Driver:
 
     def start(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        for listening in self._listening.values():
-            nursery.start_soon(self._serve, listening)
+        for is_ipv6, listening in self._listening.items():
+            binding = self._binding[is_ipv6]
+            nursery.start_soon(self._serve, listening, binding)
+            for port in binding.ports:
+                nursery.start_soon(binding.serve, port)
         nursery.start_soon(self._keep_time)
 
     def close(self) -> None:
         for opened in (*self._listening.values(), *self._relays.values()):
             opened.close()
+        for binding in self._binding.values():
+            binding.close()
         self._relays.clear()
 
-    async def _serve(self, listening: socket.SocketType) -> None:
+    async def _serve(self, listening: socket.SocketType, binding: BindingPorts) -> None:
+        asked_port = int(listening.getsockname()[1])
         while True:
             try:
                 data, ancillary, flags, address = await listening.recvmsg(
@@ -132,7 +152,11 @@ class _Driver:
                 continue
             if flags & stdlib_socket.MSG_TRUNC:
                 continue
-            host, port = cast("tuple[str, int]", address)[:2]
+            sender = cast("tuple[str, int]", address)
+            if data[:2] == _BINDING_REQUEST:
+                await binding.answer(data, ancillary, asked_port, sender)
+                continue
+            host, port = sender[:2]
             local = _arrival(*ancillary[0]) if ancillary else None
             self._server.receive(data, Endpoint(host, port), trio.current_time(), local)
             await self._carry_out()

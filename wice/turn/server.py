@@ -15,7 +15,6 @@ from wice.stun import (
     Accounts,
     Attribute,
     Authenticated,
-    BindingServer,
     Class,
     Message,
     Method,
@@ -55,7 +54,6 @@ ANSWER_AGE_MAX_S: Final = 40.0
 """How long a request may come again, and gets the answer that it had (RFC 8489 section 6.3.1): a
 late copy of one that ends an allocation must not end the next one."""
 
-_BINDING_REQUEST: Final = b"\x00\x01"
 _SEND_INDICATION: Final = b"\x00\x16"
 _SIGNATURES: Final = frozenset({Attribute.MESSAGE_INTEGRITY, Attribute.MESSAGE_INTEGRITY_SHA256})
 
@@ -82,7 +80,6 @@ class TurnServer:
         policy = policy or PeerPolicy()
         ledger = Ledger(budgets or Budgets(), now)
         self._authentication = ServerAuthentication(accounts, realm, random_bytes)
-        self._binding = BindingServer()
         self._request_limit = SourceRateLimit(REQUEST_BURST, REQUEST_RATE_PER_S)
         self._refusal_limit = SourceRateLimit(REFUSAL_BURST, REFUSAL_RATE_PER_S)
         self._refusals = TokenBucket(REFUSALS_BURST, REFUSALS_RATE_PER_S, now)
@@ -108,10 +105,6 @@ class TurnServer:
             self._relaying.receive_channel_data(data, path, now)
         elif data[:2] == _SEND_INDICATION:
             self._relaying.receive_send(data, path, now)
-        elif data[:2] == _BINDING_REQUEST:
-            response = self._binding.respond(data, source, now)
-            if response is not None:
-                self._transmit(response.data, path)
         elif not self._request_limit.allows(source.host, now):
             self.counts["rate limited"] += 1
         else:
