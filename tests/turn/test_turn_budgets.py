@@ -42,6 +42,29 @@ def test_a_user_gets_its_own_rate_and_no_more() -> None:
     assert got["modest"] == pytest.approx(50_000, rel=0.01)
 
 
+def test_many_names_of_one_network_have_the_share_of_one() -> None:
+    ledger = Ledger(Budgets(bytes_per_s=1_000_000, bytes_per_s_per_user=10_000_000), 0.0)
+    crowd = [f"crowd{number}" for number in range(16)]
+    for name in (*crowd, "honest", "roaming"):
+        usage = ledger.user(name, 0.0)
+        assert usage is not None
+        ledger.open_allocation(usage, "elsewhere" if name == "honest" else "crowded")
+    rates = dict.fromkeys(crowd, 500_000.0) | {"honest": 300_000.0, "roaming": 300_000.0}
+    offer(ledger, rates, 5.0)  # what everybody has at first
+    got = offer(ledger, rates, 10.0, now=5.0)
+    assert got["honest"] == pytest.approx(300_000, rel=0.01)
+    assert got["roaming"] < 100_000
+    roaming = ledger.user("roaming", 15.0)
+    assert roaming is not None
+    ledger.open_allocation(roaming, "elsewhere")
+    got = offer(ledger, rates, 10.0, now=15.0)
+    for name in ("honest", "roaming"):
+        assert got[name] == pytest.approx(250_000, rel=0.15), "they share what is elsewhere"
+    assert ledger._active_users == {"crowded": 16, "elsewhere": 2}
+    offer(ledger, {"honest": 1_000.0}, 5.0, now=30.0)
+    assert ledger._active_users == {"elsewhere": 1}
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_when_it_is_short_everyone_within_its_share_is_served(seed: int) -> None:
     ledger = Ledger(Budgets(bytes_per_s=1_000_000, bytes_per_s_per_user=10_000_000), 0.0)

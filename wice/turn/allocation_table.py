@@ -69,7 +69,7 @@ class AllocationTable:
         self.by_path[allocation.path] = allocation
         self._by_user.add(allocation.usage.name, allocation)
         self._by_network.add(_network(allocation.path), allocation)
-        self._ledger.open_allocation(allocation.usage)
+        self._ledger.open_allocation(allocation.usage, _network(allocation.path))
         self._deadline = None
         for family in families:
             relay = Relay(self._next_relay_id, family, allocation)

@@ -1,6 +1,6 @@
 """What a relay gives, to each user and in all, and how it is shared when it is short."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,15 +36,27 @@ class Budgets:
 
 
 class Usage:
-    """What one user has of the relay."""
+    """What one user has of the relay. network: where it allocated last."""
 
-    __slots__ = ("active_at_s", "allocations", "bytes_today", "day", "limit", "name", "share")
+    __slots__ = (
+        "active_at_s",
+        "active_in",
+        "allocations",
+        "bytes_today",
+        "day",
+        "limit",
+        "name",
+        "network",
+        "share",
+    )
 
     def __init__(self, name: str, limit: TokenBucket, share: TokenBucket) -> None:
         self.name = name
         self.allocations = 0
         self.bytes_today = 0
         self.day = -1
+        self.network = ""
+        self.active_in = ""
         self.active_at_s = float("-inf")
         self.limit = limit
         self.share = share
@@ -54,15 +66,18 @@ class Ledger:
     """Keeps account. Bandwidth is shared so that nobody's hurry takes from another's share.
 
     There is one bucket in all, one for each user's own limit, and one for each active user's fair
-    share. Half of the bucket in all is for whoever comes; the other half only for users that are
-    within their shares, and the shares of all active users together are no more than there is. So
-    a user within its share is always served, and what some leave unused the others get.
+    share: networks share alike, and in each its users. Half of the bucket in all is for whoever
+    comes; the other half only for users that are within their shares, and the shares of all active
+    users together are no more than there is. So a user within its share is always served, and what
+    some leave unused the others get.
     """
 
     def __init__(self, budgets: Budgets, now: float) -> None:
         self._budgets = budgets
         self._users: dict[str, Usage] = {}
         self._active: OrderedDict[str, Usage] = OrderedDict()
+        self._active_users: Counter[str] = Counter()
+        """Of each network; none is kept with 0."""
         self._total = self._bucket(budgets.bytes_per_s, now, least=4 * DATAGRAM_RESERVE_BYTES)
         self._bytes_today = 0
         self._day = -1
@@ -100,7 +115,8 @@ class Ledger:
         """Whether anything of a user's may be relayed today."""
         return self._user_bytes_today(usage, now) < self._budgets.bytes_per_day_per_user
 
-    def open_allocation(self, usage: Usage) -> None:
+    def open_allocation(self, usage: Usage, network: str = "") -> None:
+        usage.network = network
         usage.allocations += 1
         self.allocations += 1
 
@@ -135,20 +151,30 @@ class Ledger:
         share = usage.share
         # Earned under the share of before: who was idle then had none.
         share.fill(now)
-        if now - usage.active_at_s > ACTIVE_S:
+        if usage.name not in self._active or usage.active_in != usage.network:
+            self._rest(usage)
             self._active[usage.name] = usage
+            self._active_users[usage.network] += 1
+            usage.active_in = usage.network
         self._active.move_to_end(usage.name)
         usage.active_at_s = now
         while True:
             oldest = next(iter(self._active.values()))
             if now - oldest.active_at_s <= ACTIVE_S:
                 break
-            del self._active[oldest.name]
+            self._rest(oldest)
             oldest.share.rate_per_s = 0
-        count = len(self._active)
+        count = len(self._active_users) * self._active_users[usage.network]
         share.rate_per_s = self._budgets.bytes_per_s / count
         share.burst = max(DATAGRAM_RESERVE_BYTES, self._total.burst / 2 / count)
         return share
+
+    def _rest(self, usage: Usage) -> None:
+        """A user that is active is so no longer."""
+        if self._active.pop(usage.name, None) is not None:
+            self._active_users[usage.active_in] -= 1
+            if not self._active_users[usage.active_in]:
+                del self._active_users[usage.active_in]
 
     def _bucket(
         self, rate_per_s: float, now: float, least: float = DATAGRAM_RESERVE_BYTES
@@ -173,5 +199,4 @@ class Ledger:
             if not usage.allocations and not self._user_bytes_today(usage, now)
         ]
         for name in idle:
-            del self._users[name]
-            self._active.pop(name, None)
+            self._rest(self._users.pop(name))
