@@ -7,19 +7,19 @@ from sims.model.result import PairResult
 from sims.oracle import DIRECT, RELAYED
 from sims.report.data import PATHS, RunData
 from sims.report.markup import append, element, number
-from sims.report.words import counted, moment
+from sims.report.words import counted, moment, shortened
 
 TABLE_MACHINES_MAX: Final = 20
 """More do not fit a page with figures in their cells."""
 
-CELL: Final = 9
+CELL: Final = 8
 """Pixels of a side in the drawing."""
 NAME_CHARACTERS_MAX: Final = 20
 CHARACTER_WIDTH: Final = 4.8
 """Of a font of 8 pixels, on average."""
 
 _CLASSES: Final = {DIRECT: "direct", RELAYED: "relayed", None: "no-path"}
-_DOTS: Final = {DIRECT: "h7v7h-7z", RELAYED: "h7l-7 7z", None: "m2 3h3v1h-3z"}
+_DOTS: Final = {DIRECT: "h6v6h-6z", RELAYED: "h6l-6 6z", None: "m1.5 2.5h3v1h-3z"}
 """Full, half and nearly nothing: colour alone need not tell them apart."""
 
 
@@ -100,8 +100,8 @@ def _drawing(data: RunData) -> Element:
         aria_label=f"Grid of {len(data.result.pairs)} pairs: {said}",
     )
     for place, name in enumerate(names):
-        at = margin + place * CELL + CELL - 2
-        shown = name if len(name) <= NAME_CHARACTERS_MAX else f"{name[: NAME_CHARACTERS_MAX - 1]}…"
+        at = margin + place * CELL + CELL - 1.5
+        shown = shortened(name, NAME_CHARACTERS_MAX)
         drawing.append(element("text", shown, x=margin - 4, y=at, class_="row"))
         turn = f"translate({number(at)} {number(margin - 4)}) rotate(-90)"
         drawing.append(element("text", shown, transform=turn))

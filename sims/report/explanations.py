@@ -9,11 +9,14 @@ from xml.etree.ElementTree import Element
 from sims.model.result import PairResult
 from sims.oracle import DIRECT
 from sims.report.data import RunData
-from sims.report.markup import append, element
+from sims.report.markup import element
 from sims.report.words import counted
 
 OPEN_MAX: Final = 30
 """Explanations that are simply there; more are folded."""
+
+NAMED_MAX: Final = 16
+"""Pairs of one explanation whose names are simply there; those of more are folded."""
 
 ANY_PEER: Final = "the peer"
 """Stands in a sentence for the names of several peers that it is said of."""
@@ -85,16 +88,21 @@ def _sentence(data: RunData, pair: PairResult) -> str:
 def _list(groups: list[Group]) -> Element:
     items = element("ul", class_="why")
     for group in groups:
-        item = element("li")
-        for line in group.pairs_named():
-            item.append(element("b", line))
-        append(item, _tag(group.path or "no path", group.path or "no-path"))
+        item = element("li", _who(group), _tag(group.path or "no path", group.path or "no-path"))
         if not group.is_as_allowed:
             can = _CAN.get(group.pairs[0].best_path or "", "should have no path")
             item.append(_tag(can, "unlike"))
         item.append(element("p", group.sentence))
         items.append(item)
     return items
+
+
+def _who(group: Group) -> Element:
+    lines = [element("b", line) for line in group.pairs_named()]
+    if len(group.pairs) <= NAMED_MAX:
+        return element("div", *lines)
+    summary = element("summary", counted(len(group.pairs), "pair"))
+    return element("details", summary, *lines)
 
 
 def _tag(text: str, css_class: str) -> Element:

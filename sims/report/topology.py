@@ -9,7 +9,7 @@ from sims.model.scenario import Site
 from sims.oracle import DIRECT, RELAYED
 from sims.report.data import RunData
 from sims.report.markup import append, element
-from sims.report.words import counted, line_name, listed, nat_name
+from sims.report.words import counted, line_name, listed, nat_name, shortened
 
 SITES_MAX: Final = 24
 """More are drawn by their kinds."""
@@ -30,6 +30,9 @@ BAR_HEIGHT: Final = 26
 INDENT: Final = 16
 CHARACTER_WIDTH: Final = 6.9
 """Of a font of 12 pixels, on average."""
+BOLD: Final = 1.25
+SMALL: Final = 0.88
+"""How much wider titles are, and how much narrower what stands below them."""
 
 
 class Point(NamedTuple):
@@ -302,10 +305,10 @@ class _Drawing:
             ),
         )
         x, y, inside = place.x + PADDING, place.y + PADDING + 11, width - 2 * PADDING
-        box.append(_text(Point(x, y), _fitting(card.title, inside), "name"))
+        box.append(_text(Point(x, y), _fitting(card.title, inside / BOLD), "name"))
         for row, line in enumerate(card.lines, start=1):
             at = Point(x, y + row * LINE_HEIGHT - 2)
-            box.append(_text(at, _fitting(line, inside), "detail"))
+            box.append(_text(at, _fitting(line, inside / SMALL), "detail"))
         for name in card.machines:
             at = self._machines[name]
             has_failed = bool(self._data.violations_of.get(name))
@@ -366,5 +369,4 @@ def _text(place: Point, text: str, css_class: str) -> Element:
 
 
 def _fitting(text: str, width: float) -> str:
-    room = int(width / CHARACTER_WIDTH)
-    return text if len(text) <= room else f"{text[: room - 1]}…"
+    return shortened(text, int(width / CHARACTER_WIDTH))

@@ -35,7 +35,9 @@ CHECK_MEANINGS: Final = {
 
 
 def duration(seconds: float) -> str:
-    """As ``0.3 s``, ``45 s``, ``2 min``, ``2 min 30 s``, ``1 h 5 min``."""
+    """As ``30 ms``, ``0.3 s``, ``45 s``, ``2 min``, ``2 min 30 s``, ``1 h 5 min``."""
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     if seconds < 120:
@@ -44,6 +46,14 @@ def duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = ((hours, "h"), (minutes, "min"), (rest_s, "s"))
     return " ".join([f"{count} {unit}" for count, unit in parts if count][:2])
+
+
+def shortened(text: str, characters_max: int) -> str:
+    """Its beginning and its end, which tells numbered names apart."""
+    if len(text) <= characters_max:
+        return text
+    tail = max((characters_max - 1) // 2, 1)
+    return f"{text[: max(characters_max - 1 - tail, 0)]}…{text[-tail:]}"
 
 
 def clock(seconds: float) -> str:

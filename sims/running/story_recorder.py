@@ -35,6 +35,8 @@ class StoryRecorder:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._faults: tuple[Fault, ...] = ()
+        self._ends: dict[str, list[Fault]] = {}
+        """Faults that end a machine's daemon."""
         self._names: dict[str, str] = {}
         self._relays: dict[str, str] = {}
         self._notes = 0
@@ -54,6 +56,9 @@ class StoryRecorder:
     ) -> None:
         """names_of_keys: machines by public key. relays: nodes that may relay, by address."""
         self._faults = tuple(faults)
+        for fault in faults:
+            if isinstance(fault, Crash | Stop):
+                self._ends.setdefault(fault.target, []).append(fault)
         self._names = dict(names_of_keys)
         self._relays = dict(relays)
 
@@ -92,9 +97,16 @@ class StoryRecorder:
         else:
             return
         changes = self._changes[pair]
-        is_same = bool(changes) and replace(changes[-1], at_s=at_s) == change
-        if not is_same and self._has_room(pair):
+        if not self._goes_on(machine, changes, change) and self._has_room(pair):
             changes.append(change)
+
+    def _goes_on(self, machine: str, changes: Sequence[PathChange], change: PathChange) -> bool:
+        """Whether the last change says the same, and of the same life of the daemon."""
+        if not changes or replace(changes[-1], at_s=change.at_s) != change:
+            return False
+        return not any(
+            changes[-1].at_s < fault.at_s <= change.at_s for fault in self._ends.get(machine, ())
+        )
 
     def _selected(self, at_s: float, detail: str) -> PathChange:
         """detail: as ``198.51.100.1:51820``, and `` through`` our relayed address, if any."""
@@ -168,8 +180,7 @@ class StoryRecorder:
         ends = [
             # A daemon that is gone says nothing of its paths.
             PathChange(at_s=fault.at_s, path=None)
-            for fault in self._faults
-            if isinstance(fault, Crash | Stop) and fault.target == source
+            for fault in self._ends.get(source, ())
             if fault.at_s <= ended_at_s and self._changes[pair]
         ]
         changes = sorted([*self._changes[pair], *ends], key=lambda change: change.at_s)
