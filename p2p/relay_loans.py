@@ -35,7 +35,8 @@ REQUEST_RATE: Final = Rate(burst=8, interval_s=300.0)
 """Of one borrower: twice an hour is usual, and once more whenever it connects anew."""
 BORROWERS_MAX: Final = 4_096
 BORROWERS_PER_SOURCE_MAX: Final = 64
-"""From one IPv4 address, or the /64 of an IPv6 address."""
+"""From one IPv4 address, or the /64 of an IPv6 address. They know the secret: that they crowd out
+nobody is left to the relay, which shares itself among networks."""
 OPEN_BORROWERS_PER_SOURCE_MAX: Final = 16
 """The same without a secret: whoever is there may invent members, and by a relay's usual budgets
 these take at most half of its allocations."""
