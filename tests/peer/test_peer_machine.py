@@ -7,7 +7,7 @@ import pytest
 
 from wice.datagram import Endpoint, Path
 from wice.events import Dropped, PeerTransitioned
-from wice.peer.machine import HANDSHAKE_WITHHELD_S, LIVE_TRAFFIC_S
+from wice.peer.machine import HANDSHAKE_WITHHELD_S, LIVE_TRAFFIC_S, SESSION_LIFETIME_S
 from wice.peer.states import TRANSITIONS, State, Stimulus
 from wice.signaling.description import decode_message
 
@@ -179,6 +179,22 @@ def test_a_session_that_outlived_its_path_needs_no_handshake_on_the_next(mesh: M
         assert side.machine.state is State.SELECTED
         side.machine.traffic_received(mesh.now)
         assert side.machine.state is State.CONNECTED
+
+
+def test_a_session_that_is_not_renewed_connects_nobody_for_longer_than_it_lasts(mesh: Mesh) -> None:
+    """The path works, but WireGuard's handshakes fail: a side was given another preshared key."""
+    mesh.run(5.0)
+    mesh.is_handshake_simulated = False
+    mesh.restart(mesh.controlled)
+    mesh.run(SESSION_LIFETIME_S - 10.0)
+    machine: Any = mesh.controlling.machine
+    assert machine.state is State.CONNECTED
+    mesh.run(20.0)
+    assert machine.state is State.SELECTED and machine.path is not None
+    machine.traffic_received(mesh.now)
+    assert machine.state is State.SELECTED
+    mesh.controlling.machine.handshake_completed(machine.path, mesh.now)
+    assert machine.state is State.CONNECTED
 
 
 def test_what_is_heard_of_no_session_connects_nobody(mesh: Mesh) -> None:

@@ -67,6 +67,28 @@ def test_a_wrong_preshared_key_makes_no_session(theirs: PresharedKey | None) -> 
     assert pair.a.refused == ["a handshake message that does not authenticate"]
 
 
+def test_a_handshake_that_fails_is_counted_and_is_no_sign_of_a_session() -> None:
+    """The other side was restarted with another preshared key."""
+    pair = Pair().connect()
+    before = pair.b.status(pair.a)
+    assert before.received_at_s is not None
+    pair.a.restart()
+    pair.a.add_peer(pair.b, PresharedKey(b"\x07" * 32))
+    pair.a.set_path(pair.b, persistent_keepalive_s=25)
+    pair.run(1.0)
+    after = pair.b.status(pair.a)
+    assert after.rx_bytes == before.rx_bytes + messages.INITIATION_SIZE_BYTES
+    assert after.received_at_s == before.received_at_s
+
+
+def test_a_keepalive_is_a_sign_of_a_session(connected: Pair) -> None:
+    connected.run(5.0)
+    connected.b.set_path(connected.a, persistent_keepalive_s=25)
+    connected.run(1.0)
+    heard_at_s = connected.a.status(connected.b).received_at_s
+    assert heard_at_s == connected.now - 1.0 + connected.delay_s
+
+
 def test_an_initiation_is_taken_once(connected: Pair) -> None:
     (_, initiation) = connected.a.sent[0]
     connected.run(1.0)

@@ -170,7 +170,7 @@ class PeerMachine:
         self._settle(now)
 
     def traffic_received(self, now: float) -> None:
-        """WireGuard's counter of received bytes rose: the first witness of liveness.
+        """A packet of a WireGuard session came: the first witness of liveness.
 
         A session outlives the path that it began on, and needs no handshake on the next.
         """
@@ -225,13 +225,21 @@ class PeerMachine:
             carrying = self._generations.carrying
             if carrying is not None and carrying.agent.selected is None:
                 self._path_lost(carrying, now)
+        expires_at_s = self._session_expires_at_s
+        if expires_at_s is not None and now >= expires_at_s:
+            self._transition(Stimulus.SESSION_EXPIRED, now)
         self._session.handle_timeout(now)
         self._settle(now)
 
     def deadline(self) -> float | None:
         if self.state is State.REMOVED:
             return None
-        deadlines = (self._withheld_until, self._unheard_until, self._session.deadline())
+        deadlines = (
+            self._withheld_until,
+            self._unheard_until,
+            self._session_expires_at_s,
+            self._session.deadline(),
+        )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     @property
@@ -403,7 +411,14 @@ class PeerMachine:
             self._session.confirm(generation.local_session, remote_session, now)
 
     def _has_session(self, now: float) -> bool:
-        return self._handshake_at is not None and now - self._handshake_at < SESSION_LIFETIME_S
+        return self._handshake_at is not None and now < self._handshake_at + SESSION_LIFETIME_S
+
+    @property
+    def _session_expires_at_s(self) -> float | None:
+        """When a peer that is connected is not any more, unless a handshake comes before."""
+        if self.state is not State.CONNECTED or self._handshake_at is None:
+            return None
+        return self._handshake_at + SESSION_LIFETIME_S
 
     def _other_starts(self, now: float) -> bool:
         """Whether the controlling side is about to start a handshake.

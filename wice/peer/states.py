@@ -3,7 +3,7 @@
 SEEKING    nothing was heard of the peer; our description goes out whenever it can
 DESCRIBED  its description is here; no check could leave yet
 CHECKING   ICE tries the candidate pairs, or has tried them all and goes on slowly
-SELECTED   a pair works and WireGuard was pointed at it
+SELECTED   a pair works and WireGuard was pointed at it; it has no session, or did not hear of it
 CONNECTED  WireGuard completed a handshake, or its session, older than the path, is heard again
 REMOVED    the peer is none of ours any more
 
@@ -29,6 +29,7 @@ class Stimulus(StrEnum):
     PATH_SELECTED = "path selected"
     HANDSHAKE_COMPLETED = "handshake completed"
     SESSION_HEARD = "session heard"
+    SESSION_EXPIRED = "session expired"
     PATH_LOST = "path lost"
     PEER_REMOVED = "peer removed"
 
@@ -47,6 +48,7 @@ TRANSITIONS: dict[tuple[State, Stimulus], State] = {
     (State.SELECTED, Stimulus.PATH_LOST): State.CHECKING,
     (State.CONNECTED, Stimulus.PATH_SELECTED): State.CONNECTED,
     (State.CONNECTED, Stimulus.HANDSHAKE_COMPLETED): State.CONNECTED,
+    (State.CONNECTED, Stimulus.SESSION_EXPIRED): State.SELECTED,
     (State.CONNECTED, Stimulus.PATH_LOST): State.CHECKING,
     **{(state, Stimulus.PEER_REMOVED): State.REMOVED for state in State},
 }

@@ -33,7 +33,7 @@ GATHERING_WAIT_S = 0.1
 """How long the first descriptions wait for STUN servers: all that know them is our addresses."""
 
 TRAFFIC_POLL_S = 5.0
-"""How often the device's counters are read for signs of life."""
+"""How often the device's statistics are read for signs of life."""
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class _Peer:
     has_outgoing: trio.Event = field(default_factory=trio.Event)
     is_publishing: bool = False
     is_found_anew: bool = False
-    rx_bytes: int = 0
+    received_at_s: float | None = None
     handshake_at_s: float | None = None
 
 
@@ -231,7 +231,7 @@ class InterfaceSupervisor:
             self._read_device()
 
     async def _watch_traffic(self) -> None:
-        """WireGuard announces no traffic: its counters are read."""
+        """WireGuard announces no traffic: its statistics are read."""
         while True:
             await trio.sleep(TRAFFIC_POLL_S)
             self._read_device()
@@ -242,8 +242,8 @@ class InterfaceSupervisor:
             peer = self._peers.get(status.public_key)
             if peer is None:
                 continue
-            if status.rx_bytes > peer.rx_bytes:
-                peer.rx_bytes = status.rx_bytes
+            if status.received_at_s not in (None, peer.received_at_s):
+                peer.received_at_s = status.received_at_s
                 peer.machine.traffic_received(now)
             if status.latest_handshake_at_s not in (None, peer.handshake_at_s):
                 peer.handshake_at_s = status.latest_handshake_at_s

@@ -101,7 +101,7 @@ async def _exchange(left: DeviceUnderTest, right: DeviceUnderTest) -> None:
 
 async def check_a_new_peer_has_no_history(left: DeviceUnderTest, right: DeviceUnderTest) -> None:
     status = left.status_of(right)
-    assert status == PeerStatus(right.public_key, None, None, 0, 0)
+    assert status == PeerStatus(right.public_key, None, None, None, 0, 0)
 
 
 async def check_a_path_with_keepalive_makes_the_handshake(
@@ -120,10 +120,12 @@ async def check_data_passes_both_ways_and_is_counted(
     left: DeviceUnderTest, right: DeviceUnderTest
 ) -> None:
     await _connect(left, right)
-    before = left.status_of(right)
+    before, before_s = left.status_of(right), trio.current_time()
     await _exchange(left, right)
     after = left.status_of(right)
     assert after.rx_bytes > before.rx_bytes and after.tx_bytes > before.tx_bytes
+    assert after.received_at_s is not None
+    assert before_s - 1 <= after.received_at_s <= trio.current_time() + 1
 
 
 async def check_a_packet_starts_the_handshake(

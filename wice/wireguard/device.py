@@ -31,12 +31,14 @@ class PeerStatus:
     """A snapshot of one peer.
 
     latest_handshake_at_s: on trio's clock, None before the first. path: where packets go now,
-    which WireGuard's own roaming may have moved.
+    which WireGuard's own roaming may have moved. received_at_s: when a packet of a session last
+    authenticated, keepalives too. Handshake messages are in rx_bytes alone: they prove no session.
     """
 
     public_key: PublicKey
     path: Path | None
     latest_handshake_at_s: float | None
+    received_at_s: float | None
     rx_bytes: int
     tx_bytes: int
 

@@ -71,6 +71,7 @@ class Peer:
         self._initiation_received_at_s = -NEVER
         self._latest_timestamp = b""
         self._latest_handshake_at_s: float | None = None
+        self._received_at_s: float | None = None
         self._renewed_on_receive = False
         self._rx_bytes = 0
         self._tx_bytes = 0
@@ -94,6 +95,7 @@ class Peer:
             self.public_key,
             self._path,
             self._latest_handshake_at_s,
+            self._received_at_s,
             self._rx_bytes,
             self._tx_bytes,
         )
@@ -189,6 +191,7 @@ class Peer:
         """Give the padded packet, empty for a keepalive."""
         padded = keypair.open(data, now)
         self._authenticated(path, len(data), now)
+        self._received_at_s = now
         if self.keypairs.confirm(keypair):
             self._handshake_completed(is_initiator=False, now=now)
             self._send_staged(now)
