@@ -112,6 +112,16 @@ def test_the_verb_prints_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [server["server"] for server in answer["servers"]] == ["127.0.0.1:9"]
 
 
+def test_ctrl_c_ends_it_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(*_: object) -> None:
+        async with trio.open_nursery():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(netcheck, "check_network", interrupted)
+    result = CliRunner().invoke(wice, ["netcheck", "--server", "192.0.2.77"])
+    assert (result.exit_code, result.output) == (130, "")
+
+
 async def test_a_live_server_is_heard_beside_dead_names(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path as FilePath
 
 import click
 
+from wice.cli import EXIT_INTERRUPTED
+
 DEFAULT_CONFIG = FilePath("/etc/wice/wice.toml")
 DEFAULT_CONTROL_SOCKET = "/run/wice/wice.sock"
 
@@ -30,6 +32,14 @@ class _VerbGroup(click.Group):
             assert isinstance(command, click.Command)
             return command
         return None
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except* KeyboardInterrupt:
+            # click knows no group of it, and says "Aborted!" of one that stands alone.
+            pass
+        sys.exit(EXIT_INTERRUPTED)
 
 
 _config_argument = click.argument(
