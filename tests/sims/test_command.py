@@ -19,6 +19,7 @@ from sims.commands.pcap_option import summary
 from sims.many import processes
 from sims.model.result import RunResult
 from sims.model.scenario import Scenario
+from sims.running.story_recorder import StoryRecorder
 from sims.runtime.scratch import in_memory
 from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 from wice.errors import ConfigError
@@ -35,6 +36,7 @@ class World:
     def __init__(self, scenarios: Path) -> None:
         self.runs: list[tuple[str, int, Path | None]] = []
         self.captures: list[Capture | None] = []
+        self.recorders: list[StoryRecorder | None] = []
         self.result: Callable[[Scenario, int], RunResult] = a_result
         self.trace = ""
         self.scenarios = scenarios
@@ -46,11 +48,13 @@ class World:
         *,
         trace_path: Path | None = None,
         progress: Callable[[Any], None] | None = None,
+        recorder: StoryRecorder | None = None,
         capture: Capture | None = None,
         **_others: Any,
     ) -> RunResult:
         self.runs.append((scenario.name, seed, trace_path))
         self.captures.append(capture)
+        self.recorders.append(recorder)
         if trace_path is not None:
             with trace_path.open("w") as file:
                 file.write(self.trace)
@@ -130,6 +134,42 @@ def test_a_run_is_captured_where_and_as_far_as_asked(
     assert f"{directory}: 0 captures, 0 packets, 0.0 MB, with the keys" in done.stdout
     assert invoke(verb, "homes", "--seed", "7").exit_code == 0
     assert world.captures == [capture, None]
+
+
+@pytest.mark.parametrize("verb", ["run", "replay"])
+def test_a_page_is_written_if_asked(world: World, tmp_path: Path, verb: str) -> None:
+    page = tmp_path / "page.html"
+    assert invoke(verb, "homes", "--seed", "7", "--html", str(page)).exit_code == 0
+    text = page.read_text()
+    assert "✓ Everything held" in text
+    assert "wice sim replay homes --seed 7" in text
+    assert invoke(verb, "homes", "--seed", "7").exit_code == 0
+    assert [recorder is None for recorder in world.recorders] == [False, True]
+
+
+def test_a_run_that_failed_still_has_its_page_and_junit(world: World, tmp_path: Path) -> None:
+    world.result = bad
+    page, junit = tmp_path / "page.html", tmp_path / "junit.xml"
+    done = invoke("run", "homes", "--html", str(page), "--junit", str(junit))
+    assert done.exit_code == 1
+    assert "no ping since 3 s" in page.read_text()
+    assert "replay: wice sim replay homes --seed 1</failure>" in junit.read_text()
+
+
+def test_a_swarm_and_a_grid_have_junit_if_asked(world: World, tmp_path: Path) -> None:
+    junit = tmp_path / "junit.xml"
+    invoke("swarm", "homes", "--seeds", "2", "--jobs", "1", "--junit", str(junit))
+    assert 'name="seed 2"' in junit.read_text()
+    invoke("grid", "--ip", "6", "--jobs", "2", "--junit", str(junit))
+    assert 'name="stateful - none"' in junit.read_text()
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit"])
+def test_a_report_on_a_full_disk_is_one_line(world: World, option: str) -> None:
+    done = invoke("run", "homes", option, FULL)
+    assert done.exit_code == 1
+    assert f"wice: {FULL} cannot be written: {NO_SPACE}" in done.stderr
+    assert "every expectation and check holds" in done.stdout
 
 
 def test_captures_are_not_mixed(world: World, tmp_path: Path) -> None:
