@@ -16,6 +16,7 @@ import click
 from sims.commands.options import STDOUT, html_option, junit_option, output_option
 from sims.commands.pcap_option import open_capture, pcap_options, summary
 from sims.commands.reports import Report, html_report, junit_report, new_recorder
+from sims.commands.shrinking import shrink, shrink_causes
 from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def sim() -> None:
     In virtual time, which goes as fast as the machine can, and from one seed: the same seed does
     the same again. SCENARIO is a file, or the name of one that `wice sim list` shows.
     """
+
+
+sim.add_command(shrink)
 
 
 @sim.command("list")
@@ -219,6 +223,18 @@ def replay(
     help="The others are those after it.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first seed that fails.")
+@click.option(
+    "--shrink",
+    "shrinks",
+    is_flag=True,
+    help="Make a small scenario of each cause of failure, a file each in this directory.",
+)
+@click.option(
+    "--coverage",
+    "has_coverage",
+    is_flag=True,
+    help="List what happened in any seed, and what can happen and never did.",
+)
 @_jobs_option
 @_json_option
 @junit_option
@@ -227,6 +243,8 @@ def swarm(
     seeds: int,
     first_seed: int,
     fail_fast: bool,
+    shrinks: bool,
+    has_coverage: bool,
     jobs: int | None,
     json_file: str | None,
     junit_file: str | None,
@@ -236,9 +254,11 @@ def swarm(
     Exits 0 only if every expectation and check holds with every seed, and says how to replay
     those with which one does not.
     """
+    from sims.commands.coverage_table import show_coverage
     from sims.commands.progress_line import ProgressLine
     from sims.commands.table import CountProgress, show_swarm
     from sims.many.processes import preload, processors
+    from sims.many.stories import run_and_listen
     from sims.many.swarm import run_swarm
     from sims.running.run import run as run_once
 
@@ -258,10 +278,16 @@ def swarm(
             run_once,
             tell,
             stops_at_failure=fail_fast,
+            listened=partial(run_and_listen, run=run_once) if has_coverage else None,
         )
 
     def show() -> None:
-        show_swarm(_console(json_file), result, lambda seed: _replay_command(scenario, seed))
+        console = _console(json_file)
+        if has_coverage:
+            show_coverage(console, result.coverage)
+        show_swarm(console, result, lambda seed: _replay_command(scenario, seed))
+        if shrinks:
+            shrink_causes(result, loaded, scenario, jobs, says_aside=json_file == STDOUT)
 
     reports = junit_report(junit_file, result, partial(_replay_command, scenario))
     _finish(result, show, json_file, reports=reports)

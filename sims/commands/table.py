@@ -192,18 +192,23 @@ def show_swarm(console: Console, swarm: SwarmResult, replay_command: Callable[[i
     left_out = sum(result.faults_left_out for result in swarm.results)
     if left_out:
         say(_left_out(left_out))
-    failed = swarm.failed
-    for result in failed[:LINES_MAX]:
+    failed = {result.seed: result for result in swarm.failed}
+    for group in swarm.causes[:LINES_MAX]:
         say("")
-        say(f"seed {result.seed}: {_first_failure(result)}")
-        say(f"  {replay_command(result.seed)}")
-    if len(failed) > LINES_MAX:
-        seeds = ", ".join(str(result.seed) for result in failed[LINES_MAX:])
-        say(f"\n… and {len(failed) - LINES_MAX} more: seeds {seeds}")
+        fastest = failed[group.fastest]
+        say(f"seed {fastest.seed}: {_first_failure(fastest)}")
+        say(f"  {replay_command(fastest.seed)}")
+        if len(group.seeds) > 1:
+            others = [str(seed) for seed in group.seeds if seed != fastest.seed]
+            more = f", and {len(others) - LINES_MAX} more" if len(others) > LINES_MAX else ""
+            say(f"  the same with seeds {', '.join(others[:LINES_MAX])}{more}")
+    if len(swarm.causes) > LINES_MAX:
+        say(f"\n… and {len(swarm.causes) - LINES_MAX} more causes, which --json has")
     if failed:
         say("")
     if done:
-        count = f"{len(failed)} of {done} failed" if failed else f"all {done} hold"
+        causes = f", of {len(swarm.causes)} causes" if len(swarm.causes) > 1 else ""
+        count = f"{len(failed)} of {done} failed{causes}" if failed else f"all {done} hold"
         say(f"{swarm.scenario}, seeds from {swarm.first_seed}: {count}")
 
 

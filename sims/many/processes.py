@@ -246,7 +246,9 @@ def _why(status: int, stderr: str) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
-    last_line = stderr.rpartition("\n")[2]
+    # A group of exceptions ends in a line that is drawn.
+    lines = (line.strip(" |+-") for line in reversed(stderr.splitlines()))
+    last_line = next(filter(None, lines), "")
     return f"ended with exit status {code}" + (f": {last_line}" if last_line else "")
 
 

@@ -4,10 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from sims.many.causes import Group, grouped
+from sims.many.coverage import GroupCoverage, coverage
 from sims.many.processes import JOB_TIME_MAX_S, run_in_processes
+from sims.many.stories import Stories
 from sims.model.result import RunResult, Violation
 from sims.model.scenario import Scenario
 
@@ -15,6 +18,7 @@ VIOLATIONS_KEPT_MAX: Final = 20
 """Of one seed; a replay shows all of them."""
 
 Run = Callable[[Scenario, int], RunResult]
+ListenedRun = Callable[[Scenario, int], tuple[RunResult, Stories]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,8 @@ class SeedResult:
 
     failure: why there is no result, empty if there is one; stderr: the last that its process
     said then. violations: the first ``VIOLATIONS_KEPT_MAX`` of violations_count. pairs_pinged:
-    how many of ``pairs`` ordered pairs ever got an answer. The others are those of ``RunResult``.
+    how many of ``pairs`` ordered pairs ever got an answer. stories: what happened, where the swarm
+    listens. The others are those of ``RunResult``.
     """
 
     seed: int
@@ -42,13 +47,17 @@ class SeedResult:
     faults_left_out: int = 0
     checks: Mapping[str, int]
     trace_sha256: str = ""
+    stories: Stories = field(default_factory=dict)
 
     @property
     def is_ok(self) -> bool:
         return not self.failure and not self.violations_count
 
     def as_json(self) -> dict[str, Any]:
-        return {"ok": self.is_ok, **asdict(self)}
+        fields = asdict(replace(self, stories={}))
+        # The coverage of the swarm has them.
+        del fields["stories"]
+        return {"ok": self.is_ok, **fields}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +66,8 @@ class SwarmResult:
 
     seeds: how many there should be, from first_seed on. is_complete: False when it was
     interrupted; to stop at a failure, if so asked, is no interruption. real_s, cpu_s: of the
-    whole, and of all runs together.
+    whole, and of all runs together. causes: why the failed ones failed. has_listened: whether the
+    stories of the seeds are known.
     """
 
     scenario: str
@@ -66,6 +76,8 @@ class SwarmResult:
     is_complete: bool
     real_s: float
     results: tuple[SeedResult, ...]
+    causes: tuple[Group, ...] = ()
+    has_listened: bool = False
 
     @property
     def is_ok(self) -> bool:
@@ -87,7 +99,15 @@ class SwarmResult:
             looked.update(result.checks)
         return dict(sorted(looked.items()))
 
+    @property
+    def coverage(self) -> tuple[GroupCoverage, ...]:
+        """What happened in all seeds together and what never did; nothing if nobody listened."""
+        if not self.has_listened:
+            return ()
+        return coverage({result.seed: result.stories for result in self.results})
+
     def as_json(self) -> dict[str, Any]:
+        heard = {"coverage": [group.as_json() for group in self.coverage]}
         return {
             "ok": self.is_ok,
             "scenario": self.scenario,
@@ -97,7 +117,9 @@ class SwarmResult:
             "real_s": self.real_s,
             "cpu_s": self.cpu_s,
             "failed": [result.seed for result in self.failed],
+            "causes": [group.as_json() for group in self.causes],
             "checks": self.checks,
+            **(heard if self.has_listened else {}),
             "results": [result.as_json() for result in self.results],
         }
 
@@ -112,15 +134,21 @@ def run_swarm(
     *,
     stops_at_failure: bool = False,
     time_max_s: float = JOB_TIME_MAX_S,
+    listened: ListenedRun | None = None,
 ) -> SwarmResult:
     """Run ``scenario`` with each seed, ``at_once`` at a time, and ``tell`` each that is finished.
+
+    listened: instead of ``run``, where stories are asked for.
 
     Ctrl-C ends it, and the first seed that fails if it ``stops_at_failure``; the result then has
     what was finished by then.
     """
 
     def work(seed: int) -> SeedResult:
-        return _kept(run(scenario, seed))
+        if listened is None:
+            return _kept(run(scenario, seed))
+        result, stories = listened(scenario, seed)
+        return replace(_kept(result), stories=stories)
 
     started_s = time.monotonic()
     jobs = range(first_seed, first_seed + seeds)
@@ -139,13 +167,16 @@ def run_swarm(
         is_complete = True
     except KeyboardInterrupt:
         pass
+    in_order = tuple(results[seed] for seed in sorted(results))
     return SwarmResult(
         scenario=scenario.name,
         first_seed=first_seed,
         seeds=seeds,
         is_complete=is_complete,
         real_s=time.monotonic() - started_s,
-        results=tuple(results[seed] for seed in sorted(results)),
+        results=in_order,
+        causes=grouped((result for result in in_order if not result.is_ok), scenario),
+        has_listened=listened is not None,
     )
 
 

@@ -13,6 +13,7 @@ from sims.commands.table import (
     show_result,
     show_swarm,
 )
+from sims.many.causes import grouped
 from sims.many.grid import DIRECT, NO_PATH, Cell, GridResult
 from sims.many.swarm import SeedResult, SwarmResult
 from sims.model.result import RunResult
@@ -166,6 +167,7 @@ def a_swarm(*results: SeedResult, is_complete: bool = True) -> SwarmResult:
         is_complete=is_complete,
         real_s=2.0,
         results=results,
+        causes=grouped([result for result in results if not result.is_ok], a_scenario()),
     )
 
 
@@ -183,7 +185,18 @@ def test_a_swarm_lists_what_failed_and_how_to_replay_it() -> None:
     assert "seed 3: was killed by SIGSEGV" in text
     assert "  wice sim replay homes --seed 3" in text
     assert "--seed 1" not in text
-    assert text.endswith("2 of 3 failed\n")
+    assert text.endswith("2 of 3 failed, of 2 causes\n")
+
+
+def test_seeds_that_failed_of_one_cause_are_one_entry() -> None:
+    seeds = [
+        SeedResult(seed=n, checks={}, violations=(a_violation(at_s=30.0 - n),), violations_count=1)
+        for n in range(1, 26)
+    ]
+    text = swarm_text(a_swarm(*seeds))
+    assert text.count("wice sim replay") == 1
+    assert "wice sim replay homes --seed 25" in text, "which fails first"
+    assert f"the same with seeds {', '.join(map(str, range(1, 21)))}, and 4 more" in text
 
 
 def test_a_good_swarm_and_one_that_was_interrupted() -> None:
