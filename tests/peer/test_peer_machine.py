@@ -1,5 +1,6 @@
 """Signaling, ICE and WireGuard joined: what a peer goes through, in virtual time."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -7,7 +8,13 @@ import pytest
 
 from wice.datagram import Endpoint, Path
 from wice.events import Dropped, PeerTransitioned
-from wice.peer.machine import HANDSHAKE_WITHHELD_S, LIVE_TRAFFIC_S, SESSION_LIFETIME_S
+from wice.ice import MappingBehaviour
+from wice.peer.machine import (
+    HANDSHAKE_WITHHELD_S,
+    LIVE_TRAFFIC_S,
+    NO_PATH_REASON,
+    SESSION_LIFETIME_S,
+)
 from wice.peer.states import TRANSITIONS, State, Stimulus
 from wice.signaling.description import decode_message
 
@@ -219,6 +226,18 @@ def test_no_path_is_explained_by_the_nats_of_both_sides(mesh: Mesh) -> None:
     for side in sides(mesh):
         assert side.machine.state is State.CONNECTED, "checks went on"
         assert side.machine.reason == ""
+
+
+def test_no_path_is_not_explained_before_servers_had_their_time(mesh: Mesh) -> None:
+    mesh.is_path_up = False
+    machine = mesh.controlling.machine
+    gathered = replace(machine.gathered, is_complete=False, nat_mapping=MappingBehaviour.UNKNOWN)
+    machine.gathered_changed(gathered, mesh.now)
+    mesh.run(15.0)
+    assert machine.reason == "" and mesh.controlled.machine.reason
+    gathered = replace(gathered, is_complete=True, nat_mapping=MappingBehaviour.UNREACHED)
+    machine.gathered_changed(gathered, mesh.now)
+    assert machine.reason.startswith(f"{NO_PATH_REASON}; NAT mapping here: no STUN server")
 
 
 def test_no_signaling_then_signaling(mesh: Mesh) -> None:

@@ -121,6 +121,7 @@ DIRECT = replace(
 )
 BOTH_SYMMETRIC = replace(RELAYED, here=here(SYMMETRIC), there=there(SYMMETRIC))
 CARRIERS = (host_candidate(Endpoint("100.64.3.4", 51_820), 65_535),)
+HOST_ALONE = candidates(OUR_BASE, None)
 IPV6 = (host_candidate(Endpoint("2001:db8::1", 51_820), 65_535),)
 
 
@@ -185,6 +186,40 @@ CASES: list[tuple[str, Facts, Finding, str]] = [
         "no path for 30 s: the only direct pair does not answer, though these NATs let one "
         "through: a firewall seems to drop UDP; no relayed pair answers either; "
         "check that the relays are reached over UDP 3478",
+    ),
+    (
+        "no server answers here",
+        replace(
+            DESCRIBED,
+            here=here(MappingBehaviour.UNKNOWN, candidates=HOST_ALONE),
+            there=there(SYMMETRIC),
+        ),
+        Finding.UNANSWERED,
+        "no path for 30 s: UDP seems blocked here: no STUN server or relay answers; "
+        "letting UDP out here would help",
+    ),
+    (
+        "no server answers there",
+        replace(
+            DESCRIBED,
+            here=here(SYMMETRIC),
+            there=there(MappingBehaviour.UNREACHED, candidates=HOST_ALONE),
+        ),
+        Finding.UNANSWERED,
+        "no path for 30 s: UDP seems blocked at home-2: no STUN server or relay answers; "
+        "letting UDP out at home-2 would help",
+    ),
+    (
+        "a relay answers, and no STUN server",
+        replace(
+            DESCRIBED,
+            here=here(
+                MappingBehaviour.UNREACHED, candidates=candidates(OUR_BASE, None, relay=True)
+            ),
+        ),
+        Finding.UNANSWERED,
+        "no path for 30 s: no STUN server is reached over UDP here: a firewall seems to block it; "
+        "no relayed pair answers either; check that the relays are reached over UDP 3478",
     ),
     (
         "both NATs per destination",

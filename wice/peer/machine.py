@@ -247,6 +247,8 @@ class PeerMachine:
         """Why there is no path, for a person; empty while there is one or it is too early."""
         if self._trouble != NO_PATH_REASON:
             return self._trouble
+        if not self._gathered.is_complete:
+            return ""
         theirs = self._remote.nat_mapping or MappingBehaviour.UNKNOWN
         mappings = f"NAT mapping here: {self._gathered.nat_mapping}, there: {theirs}"
         has_relay = any(

@@ -39,6 +39,12 @@ class Side:
         return "here" if self.is_here else f"at {self.name}"
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nothing shows that any server answers it over UDP."""
+        is_unmapped = self.nat_mapping in (MappingBehaviour.UNKNOWN, MappingBehaviour.UNREACHED)
+        return is_unmapped and {c.type for c in self.candidates} == {"host"}
+
+    @property
     def is_behind_carrier_nat(self) -> bool:
         addresses = [c.related_address or c.host for c in self.candidates if c.type != "relay"]
         return any(_is_carriers(address) for address in addresses)
@@ -76,6 +82,17 @@ def find_obstacle(
         or _without_pairs(here, there, direct)
         or _by_mapping(here, there)
         or _by_firewall(here, there, direct)
+    )
+
+
+def find_silence(here: Side, there: Side) -> Obstacle | None:
+    """The surest reason where no pair ever worked: not even servers answer."""
+    silent = [side for side in (here, there) if side.is_silent]
+    if not silent:
+        return None
+    places = " and ".join(side.place for side in silent)
+    return Obstacle(
+        f"UDP seems blocked {places}: no STUN server or relay answers", _letting_udp_out(silent)
     )
 
 
@@ -120,7 +137,7 @@ def _blocked(here: Side, there: Side) -> Obstacle | None:
     places = " and ".join(side.place for side in blocked)
     return Obstacle(
         f"no STUN server is reached over UDP {places}: a firewall seems to block it",
-        tuple(f"letting UDP out {side.place} would help" for side in blocked),
+        _letting_udp_out(blocked),
     )
 
 
@@ -170,6 +187,10 @@ def _by_firewall(here: Side, there: Side, direct: Sequence[PairReport]) -> Obsta
         why = f"{none}, though these NATs let one through: a firewall seems to drop UDP"
     openable = [side for side in (there, here) if not side.is_behind_carrier_nat]
     return Obstacle(why, tuple(_opening(side) for side in openable))
+
+
+def _letting_udp_out(sides: Sequence[Side]) -> tuple[str, ...]:
+    return tuple(f"letting UDP out {side.place} would help" for side in sides)
 
 
 def _opening(side: Side) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from wice.datagram import Path
 from wice.ice import CandidatePolicy, PairReport
-from wice.peer.obstacle import Obstacle, Side, find_obstacle
+from wice.peer.obstacle import Obstacle, Side, find_obstacle, find_silence
 from wice.peer.path_log import PathChange
 from wice.peer.states import State
 
@@ -160,6 +160,9 @@ def _unconnected(facts: Facts) -> Verdict:
             Finding.CHECKING,
             f"no path yet: {count} being checked, {facts.peer} answered {since} ago",
         )
+    silence = find_silence(facts.here, facts.there)
+    if silence is not None:
+        return Verdict(Finding.UNANSWERED, f"no path for {since}: {silence.why}", silence.hints)
     obstacle = find_obstacle(facts.here, facts.there, facts.pairs, facts.policy)
     told = (*facts.here.candidates, *facts.there.candidates)
     if any(candidate.type == "relay" for candidate in told):
