@@ -147,16 +147,28 @@ async def test_a_stranger_gets_none() -> None:
         assert relay.status()["allocations"] == []
 
 
-async def test_a_loan_ends_by_the_relay_s_own_clock() -> None:
-    host = Host(f"{HOST}/8")
-    async with relaying(host) as relay, a_member() as late:
+async def test_a_loan_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with relaying() as relay, a_member() as late:
+        with monkeypatch.context() as lifetime:
+            lifetime.setattr(relay_module, "LOAN_LIFETIME_S", 0.0)
+            late.use(relay.lend("late"))
+        assert await late.refused() == "the server refuses the credentials"
         loan = relay.lend("late")
         assert loan.lifetime_s == LOAN_LIFETIME_S
-        host.wall_s += LOAN_LIFETIME_S
         late.use(loan)
-        assert await late.refused() == "the server refuses the credentials"
-        late.use(relay.lend("late"))
         await late.allocated()
+
+
+@pytest.mark.parametrize("step_s", [2 * LOAN_LIFETIME_S, -2 * LOAN_LIFETIME_S])
+async def test_a_wall_clock_that_is_set_ends_no_loan(step_s: float) -> None:
+    host = Host(f"{HOST}/8")
+    async with relaying(host) as relay, a_member() as member, a_member() as other:
+        before = relay.lend("member")
+        host.wall_s += step_s
+        member.use(before)
+        await member.allocated()
+        other.use(relay.lend("other"))
+        await other.allocated()
 
 
 async def test_a_member_has_no_more_allocations_than_its_budget_under_any_loan() -> None:

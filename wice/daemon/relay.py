@@ -30,10 +30,11 @@ class CommunityRelay:
         self._config = config
         self._platform = platform
         self._secret = platform.random_bytes(SECRET_SIZE_BYTES)
+        self._began_at_s, self._began_at_wall_s = trio.current_time(), platform.wall_time()
         self._policy = PeerPolicy(allowed=config.allowed_networks, denied=config.denied_networks)
         self._look()
         self._server = TurnServer(
-            RestAccounts(self._secret, platform.wall_time),
+            RestAccounts(self._secret, self._steady_wall_time),
             realm=REALM,
             random_bytes=platform.random_bytes,
             now=trio.current_time(),
@@ -43,7 +44,7 @@ class CommunityRelay:
 
     def lend(self, member: str) -> RelayLoan:
         """Credentials for one member, whose budget is its own by that name."""
-        expires_at_wall_s = self._platform.wall_time() + LOAN_LIFETIME_S
+        expires_at_wall_s = self._steady_wall_time() + LOAN_LIFETIME_S
         credentials = rest_credentials(self._secret, member, expires_at_wall_s)
         return RelayLoan(
             self._config.port, credentials.username, credentials.password, LOAN_LIFETIME_S
@@ -92,6 +93,10 @@ class CommunityRelay:
         addresses, announced = every_address(self._platform), self._config.announced
         self._policy.set_own_addresses((*addresses, *announced.values()))
         self._relay_hosts = relay_hosts(addresses, announced)
+
+    def _steady_wall_time(self) -> float:
+        """Who lends also checks: a clock that is set meanwhile ends no loan and prolongs none."""
+        return self._began_at_wall_s + trio.current_time() - self._began_at_s
 
     def _random_below(self, bound: int) -> int:
         # Of 64 bits, what this favours is not to be seen.
