@@ -101,6 +101,10 @@ class OverlayTransport(Transport):
         """Wait until we are granted other relays than ``known``, and say which."""
         return await self._state.grants.wait_other(known)
 
+    def relay_refused(self, grant: RelayGrant) -> None:
+        """Have the node that granted it asked for another."""
+        self._state.grants.refuse(grant)
+
     def status(self) -> Mapping[str, Any]:
         state, node = self._state, self._node
         status: dict[str, Any] = {

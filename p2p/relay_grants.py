@@ -25,7 +25,8 @@ GRANTS_MAX: Final = 3
 ANSWER_TIMEOUT_S: Final = 6.0
 RETRY_MIN_S: Final = 5.0
 RETRY_MAX_S: Final = 300.0
-"""Waits after an answer that did not come, doubling."""
+"""Waits after an answer that did not come, and from a grant to the next where it was refused,
+doubling."""
 REFUSED_WAIT_S: Final = 600.0
 LIFETIME_MIN_S: Final = 120.0
 LIFETIME_MAX_S: Final = 86_400.0
@@ -56,6 +57,7 @@ class RelayGrants:
         self._order = {peer_id: place for place, peer_id in enumerate(nodes)}
         self._platform = platform
         self._entries: dict[str, _Entry] = {}
+        self._refused = {peer_id: Signal() for peer_id in nodes}
 
     def put(self, peer_id: str, grant: RelayGrant, round_trip_s: float) -> None:
         """Take a grant of a connected node; the shortest round trip of a connection counts."""
@@ -76,6 +78,16 @@ class RelayGrants:
         """Forget what a node granted that relays no longer."""
         if self._entries.pop(peer_id, None) is not None:
             self.changed.notify()
+
+    def refuse(self, grant: RelayGrant) -> None:
+        """Note that the relay takes ``grant`` no longer, if there is no newer one."""
+        for peer_id, entry in self._entries.items():
+            if entry.grant == grant:
+                self._refused[peer_id].notify()
+
+    def refused(self, peer_id: str) -> Signal:
+        """Tells each time that a relay refuses what its node granted last."""
+        return self._refused[peer_id]
 
     def current(self) -> tuple[RelayGrant, ...]:
         """At most ``GRANTS_MAX``, the nearest first; of nodes that are gone only to fill up."""
@@ -142,7 +154,6 @@ class Borrower:
         self._platform = platform
         self._count_fault = count_fault
         self._hurry = Signal()
-        self._unhurried = Signal()
 
     def hurry(self) -> None:
         """Ask again now those that gave nothing: the network has changed, or the clock."""
@@ -166,6 +177,8 @@ class Borrower:
     async def _keep(self, peer_id: str, scope: trio.CancelScope) -> None:
         """Have a fresh grant of a connected node, as long as it serves any."""
         retry_s = RETRY_MIN_S
+        refused_s = RETRY_MIN_S
+        refused = self._grants.refused(peer_id)
         with scope:
             try:
                 while True:
@@ -185,7 +198,13 @@ class Borrower:
                     if lifetime_s is None:
                         await wait_due(self._platform, REFUSED_WAIT_S, self._hurry, seen)
                     else:
-                        await wait_due(self._platform, lifetime_s / 2, self._unhurried, 0)
+                        borrowed_at_s, refusals = trio.current_time(), refused.count
+                        await wait_due(self._platform, lifetime_s / 2, refused, refusals)
+                        if refused.count == refusals:
+                            refused_s = RETRY_MIN_S
+                            continue
+                        await trio.sleep_until(borrowed_at_s + refused_s)
+                        refused_s = min(2 * refused_s, RETRY_MAX_S)
             finally:
                 self._grants.set_disconnected(peer_id)
 

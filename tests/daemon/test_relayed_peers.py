@@ -21,10 +21,10 @@ from sims.runtime.clock import STARTS_AT_S
 from wice.config import Config, load_config
 from wice.daemon.interfaces import Interfaces
 from wice.daemon.network import CLOCK_LOOK_S
-from wice.daemon.relay import REALM, CommunityRelay
+from wice.daemon.relay import LOAN_LIFETIME_S, REALM, CommunityRelay
 from wice.ice import CandidatePolicy
-from wice.stun import LongTermCredentials, StaticAccounts, TurnURI
-from wice.turn import Budgets
+from wice.stun import Account, LongTermCredentials, StaticAccounts, TurnURI
+from wice.turn import Budgets, RestAccounts
 from wice.turn_config import TurnServerConfig
 
 FIRST_PING_S = 2.0
@@ -176,6 +176,33 @@ def test_a_relay_that_comes_back_is_used_again(play: Play) -> None:
     for pair in result.pairs:
         assert pair.path == "relayed"
         assert pair.sent - pair.received < 40
+
+
+def test_a_relay_that_takes_its_loans_no_longer_is_borrowed_from_again(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoked_after_s = 40.0
+
+    class Revoking(RestAccounts):
+        def __init__(self, secret: bytes, wall_time: Callable[[], float]) -> None:
+            super().__init__(secret, wall_time)
+            self._time, self._began_at_s = wall_time, wall_time()
+
+        def find(self, username: str) -> Account | None:
+            lent_at_s = int(username.partition(":")[0]) - LOAN_LIFETIME_S
+            revoked_at_s = self._began_at_s + revoked_after_s
+            if lent_at_s < revoked_at_s < self._time():
+                return None
+            return super().find(username)
+
+    monkeypatch.setattr(wice.daemon.relay, "RestAccounts", Revoking)
+    result, seen = play(("symmetric", "symmetric"))
+    assert all(pair.received == pair.sent for pair in result.pairs)
+    assert [(status["state"], status["reason"]) for status in seen.statuses] == [
+        ("allocated", "")
+    ] * 2
+    assert seen.counters()["allocate"] == 2
+    assert 4 <= seen.counters()["error 401"] < 12
 
 
 def test_a_relay_that_stays_away_is_told_as_the_reason(play: Play) -> None:

@@ -282,3 +282,25 @@ async def test_a_loan_for_ever_is_one_for_a_day(autojump_clock: Any) -> None:
         await trio.sleep(1)
         (relay,) = nodes.grants.status()
         assert relay["expires_in_s"] == pytest.approx(LIFETIME_MAX_S, abs=2)
+
+
+async def test_a_relay_that_refuses_what_was_granted_is_borrowed_again_at_once_and_then_seldom(
+    autojump_clock: Any,
+) -> None:
+    async with asking() as nodes:
+        passwords = (str(number) for number in range(1_000))
+        nodes.answers[NODES[0]] = lambda: encode(a_loan(password=next(passwords)))
+        nodes.set_connected(NODES[0])
+        (first,) = await nodes.grants.wait_other(())
+        await trio.sleep(100)
+        nodes.grants.refuse(first)
+        with trio.fail_after(1):
+            await nodes.grants.wait_other([first])
+        nodes.grants.refuse(first)
+        await trio.sleep(100)
+        assert len(nodes.asked) == 2, "what was refused is no longer what we hold"
+        for _ in range(1_200):
+            nodes.grants.refuse(*nodes.grants.current())
+            await trio.sleep(1)
+        waits = [later - earlier for earlier, later in pairwise(nodes.asked_after_s())]
+        assert waits[2:] == pytest.approx([20, 40, 80, 160, 300, 300], abs=2)

@@ -897,3 +897,19 @@ def test_an_allocation_ends_by_the_time_of_its_request_and_not_of_the_answer() -
     script.answer(script.asked(), 0)
     assert script.client.encapsulate(b"x", PEER, 99.9) is not None
     assert script.client.encapsulate(b"x", PEER, 100.0) is None
+
+
+def test_new_credentials_are_used_at_once_where_the_old_were_refused() -> None:
+    network = Network(accounts=RestAccounts(b"secret", lambda: network.now))
+    client = network.client(credentials=rest_credentials(b"secret", "alice", network.now + 100))
+    client.bind_channel(PEER, network.now)
+    client.permit(OTHER, network.now)
+    network.run(400.5)
+    assert network.said(CredentialsRefused) and client.state is State.ALLOCATED
+    assert client.encapsulate(b"x", Endpoint(OTHER, 1), network.now) is None
+    client.set_credentials(rest_credentials(b"secret", "alice", network.now + 7_200), network.now)
+    network.run(3 * RTT_S)
+    assert client.encapsulate(b"x", Endpoint(OTHER, 1), network.now) is not None
+    assert client.encapsulate(b"x", PEER, network.now) is not None
+    (status,) = network.server.allocations(network.now)
+    assert status.expires_in_s > 590

@@ -273,6 +273,24 @@ async def test_renewed_credentials_keep_the_allocation(
     assert len(world.heard) == 1
 
 
+async def test_refused_credentials_are_told_with_the_server_that_refuses_them(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    wrong = RelayServer(NEAR.endpoint, LongTermCredentials("alice", "hatter"))
+    world = start(FAR, wrong)
+    told: list[RelayServer] = []
+    world.relays.on_refused = told.append
+    await trio.sleep(10)
+    assert told == [wrong]
+    worse = RelayServer(NEAR.endpoint, LongTermCredentials("alice", "rabbit"))
+    world.relays.set_servers([FAR, worse])
+    await trio.sleep(10)
+    assert told == [wrong, worse]
+    world.relays.set_servers([FAR, NEAR])
+    await trio.sleep(10)
+    assert told == [wrong, worse]
+
+
 async def test_a_full_server_is_said_and_asked_seldom(
     autojump_clock: trio.testing.MockClock, start: StartWorld
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 import trio
@@ -53,6 +54,7 @@ class Interfaces:
         own_names = frozenset(interface.name for interface in config.interfaces)
         self._addresses = HostAddresses(platform, own_names, config.ice.uses)
         self._drivers: list[IceDriver] = []
+        self._granted: dict[RelayServer, RelayGrant] = {}
         self._checks_of_all = TokenBucket(
             CHECKS_OF_ALL_BURST, CHECKS_OF_ALL_RATE_PER_S, trio.current_time()
         )
@@ -111,6 +113,7 @@ class Interfaces:
         self._drivers.append(ice)
         relays = Relays(device.port, self._platform.random_bytes, self._events)
         relays.on_changed = lambda: ice.set_relayed_candidates(relayed_candidates(relays))
+        relays.on_refused = partial(self._relay_refused, transport)
         self.relays.append(relays)
         await nursery.start(relays.run)
         supervisor = InterfaceSupervisor(
@@ -141,12 +144,18 @@ class Interfaces:
         grants: Sequence[RelayGrant] = ()
         while True:
             grants = await transport.relay_grants(grants)
-            servers.grant(
-                [
-                    RelayServer(grant.server, LongTermCredentials(grant.username, grant.password))
-                    for grant in grants
-                ]
-            )
+            self._granted = {
+                RelayServer(
+                    grant.server, LongTermCredentials(grant.username, grant.password)
+                ): grant
+                for grant in grants
+            }
+            servers.grant(tuple(self._granted))
+
+    def _relay_refused(self, transport: Transport, server: RelayServer) -> None:
+        grant = self._granted.get(server)
+        if grant is not None:
+            transport.relay_refused(grant)
 
     def _set_relay_servers(self, servers: Sequence[RelayServer]) -> None:
         for relays in self.relays:

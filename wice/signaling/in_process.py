@@ -150,6 +150,9 @@ class InProcessTransport(Transport):
         """Wait until the network grants other relays than ``known``, and say which."""
         return await self._network.relay_grants(known)
 
+    def relay_refused(self, grant: RelayGrant) -> None:
+        """Nothing: what the network grants is all there is."""
+
     def status(self) -> Mapping[str, Any]:
         return {"kind": "in-process", "subscriptions": len(self._inboxes)}
 

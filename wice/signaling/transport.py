@@ -74,6 +74,12 @@ class Transport(Protocol):
         """
         ...
 
+    def relay_refused(self, grant: RelayGrant) -> None:
+        """Ask for another in place of ``grant``, which its relay takes no longer: at once, but
+        seldom, however often this is said.
+        """
+        ...
+
     def status(self) -> Mapping[str, Any]:
         """What ``wice status`` shows of it, as plain JSON values."""
         ...

@@ -165,7 +165,8 @@ class TurnClient:
     def set_credentials(self, credentials: LongTermCredentials, now: float) -> None:
         """Use these from the next allocation on, and for this one once the old are refused."""
         if self._exchange.set_credentials(credentials):
-            self._allocation.retry_now(now)
+            if self._allocation.credentials_changed(now):
+                self._peers.ask_again(now)
             self.handle_timeout(now)
 
     def restart(self, now: float) -> None:

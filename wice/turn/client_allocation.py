@@ -86,6 +86,7 @@ class ClientAllocation:
         self._settled_at_s = now
         self._refresh_at_s = now
         self._is_refreshing = False
+        self._is_refused = False
         self._silent_since_s: float | None = None
 
     def handle_timeout(self, now: float) -> None:
@@ -109,10 +110,14 @@ class ClientAllocation:
             return self.expires_at_s
         return min(self._refresh_at_s, self.expires_at_s)
 
-    def retry_now(self, now: float) -> None:
-        """Wait no longer where it is waited: something is better now."""
+    def credentials_changed(self, now: float) -> bool:
+        """Wait no longer for what the old ones did not open; give whether a server refused them."""
         if self.state is State.WAITING:
             self._retry_at_s = now
+        was_refused, self._is_refused = self._is_refused, False
+        if was_refused:
+            self._refresh_at_s = now
+        return was_refused
 
     def restart(self, now: float) -> None:
         if self.state in (State.CLOSING, State.CLOSED):
@@ -282,6 +287,7 @@ class ClientAllocation:
         self.expires_at_s = request.began_at_s + lifetime_s
         self._refresh_at_s = request.began_at_s + min(self._timing.keepalive_s, lifetime_s / 2)
         self._silent_since_s = None
+        self._is_refused = False
 
     def _refresh(self, now: float) -> None:
         self._is_refreshing = True
@@ -297,6 +303,7 @@ class ClientAllocation:
             self._bear_silence(request, answer.now)
         else:
             if answer.refuses_credentials:
+                self._is_refused = True
                 self._events.append(CredentialsRefused())
             self._silent_since_s = None
             self._refresh_at_s = answer.now + self._timing.retry_s

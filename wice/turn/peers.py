@@ -110,6 +110,15 @@ class Peers:
             if now - permission.used_at_s >= idle_s:
                 self.forget(host, now)
 
+    def ask_again(self, now: float) -> None:
+        """Wait no longer to ask for what is not there: what was in its way is gone."""
+        for permission in self.permissions.values():
+            if permission.is_refused or permission.until_s <= now:
+                permission.due_at_s = now
+        for channel in self.channels.values():
+            if channel.until_s <= now:
+                channel.due_at_s = now
+
     def unbind(self, peer: Endpoint, now: float) -> None:
         channel = self.channels.pop(peer, None)
         if channel is None or channel.number is None:

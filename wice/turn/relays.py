@@ -66,6 +66,7 @@ class _Link:
     held: by address.
     """
 
+    server: RelayServer
     client: TurnClient
     way: Path
     bases: dict[Family, str] = field(default_factory=dict)
@@ -92,6 +93,8 @@ class Relays:
     ) -> None:
         self.on_changed: Callable[[], None] = lambda: None
         """Called after every change of ``allocations`` while ``run`` lasts."""
+        self.on_refused: Callable[[RelayServer], None] = lambda _: None
+        """Called each time that a server, as it was given, refuses its credentials."""
         self._port = port
         self._random_bytes = random_bytes
         self._events = events
@@ -125,6 +128,8 @@ class Relays:
                 self._give_back(link, now)
         for endpoint, credentials in wanted.items():
             link = before.get(endpoint) or self._new_link(endpoint, credentials, now)
+            if credentials != link.server.credentials:
+                link.server, link.reason = RelayServer(endpoint, credentials), ""
             self._links[endpoint] = link
             link.client.set_credentials(credentials, now)
         self._update()
@@ -290,7 +295,7 @@ class Relays:
             families=tuple(Family),
             timing=self._timing,
         )
-        return _Link(client, Path(endpoint))
+        return _Link(RelayServer(endpoint, credentials), client, Path(endpoint))
 
     def _give_back(self, link: _Link, now: float) -> None:
         """Say once that the allocation may end: where that is lost it ends by itself."""
@@ -325,6 +330,7 @@ class Relays:
                 link.reason = reason
             case CredentialsRefused():
                 link.reason = "the server refuses the credentials"
+                self.on_refused(link.server)
             case AllocationLost(reason):
                 link.reason = reason
                 for host in list(link.held):
