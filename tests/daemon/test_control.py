@@ -2,8 +2,10 @@
 
 import socket
 import stat
+import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wice.daemon import control_protocol
 from wice.daemon.control import Verb, bind_control, open_events, request_async, serve_control
 from wice.daemon.control_protocol import (
     ARGUMENTS_MAX,
@@ -139,6 +142,36 @@ async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_taken_over(
 def test_nobody_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SignalingUnavailableError, match="wice up"):
         request(tmp_path / "none.sock", "status")
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_daemon_that_never_answers_is_one_line(
+    tmp_path: Path, waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_protocol, "CLIENT_TIMEOUT_S", 0.05)
+    path = tmp_path / "wice.sock"
+    with ExitStack() as stack:
+        stuck = stack.enter_context(socket.socket(socket.AF_UNIX))
+        stuck.bind(str(path))
+        # A queue of length 0 takes one client.
+        stuck.listen(0)
+        for _ in range(waiting):
+            stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+        with pytest.raises(SignalingUnavailableError, match="does not answer"):
+            request(path, "status")
+
+
+def test_an_answer_that_only_drips_is_waited_for_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(step=1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            theirs.sendall(b"{")
+        with pytest.raises(TimeoutError):
+            control_protocol._read_line(ours, deadline_s=0.5)
 
 
 async def test_a_verb_gets_its_arguments_and_no_others(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import socket
+import time
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -302,7 +303,7 @@ def control_answer(_: Path) -> Case:
         with ours, theirs:
             ours.sendall(data)
             ours.close()
-            decode_line(_read_line(theirs))
+            decode_line(_read_line(theirs, time.monotonic() + 5.0))
 
     return Case([encode_line(STATUS), encode_line({"error": "unknown verb"})], hear)
 

@@ -12,6 +12,7 @@ This module imports neither trio nor anything heavy: ``wice status`` has to be q
 import json
 import os
 import socket
+import time
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ ARGUMENTS_MAX = 8
 ARGUMENT_LENGTH_MAX = 256
 """Characters of an argument's name, and of its text."""
 
-CLIENT_TIMEOUT_S = 10.0
+CLIENT_TIMEOUT_S = 5.0
+"""From connecting to the end of the answer."""
 
 
 class Request(NamedTuple):
@@ -78,15 +80,16 @@ def shown(text: str) -> str:
 def request(path: FilePath, verb: str, **arguments: str) -> dict[str, Any]:
     """Ask the daemon behind ``path``; block until it answered.
 
-    Raise SignalingUnavailableError when no daemon is there or it refuses, ConfigError when an
-    argument is to blame.
+    Raise SignalingUnavailableError when no daemon is there, it refuses, or it does not answer in
+    ``CLIENT_TIMEOUT_S``; ConfigError when an argument is to blame.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        deadline_s = time.monotonic() + CLIENT_TIMEOUT_S
         client.settimeout(CLIENT_TIMEOUT_S)
         try:
             client.connect(os.fspath(path))
             client.sendall(encode_line({"verb": verb, **arguments}))
-            line = _read_line(client)
+            line = _read_line(client, deadline_s)
         except (FileNotFoundError, ConnectionError):
             raise SignalingUnavailableError(
                 f"no daemon answers at {path}; start one with `wice up`"
@@ -95,8 +98,11 @@ def request(path: FilePath, verb: str, **arguments: str) -> dict[str, Any]:
             raise SignalingUnavailableError(
                 f"{path} belongs to another user; run as the user of the daemon"
             ) from None
-        except TimeoutError:
-            raise SignalingUnavailableError(f"the daemon at {path} does not answer") from None
+        except (TimeoutError, BlockingIOError):
+            # unix(7) does not wait for a place in a queue that is full.
+            raise SignalingUnavailableError(
+                f"the daemon at {path} does not answer; if that lasts, restart it"
+            ) from None
     answer = decode_line(line)
     if "error" not in answer:
         return answer
@@ -105,9 +111,13 @@ def request(path: FilePath, verb: str, **arguments: str) -> dict[str, Any]:
     raise SignalingUnavailableError(f"the daemon at {path} refused: {answer['error']}")
 
 
-def _read_line(client: socket.socket) -> bytes:
+def _read_line(client: socket.socket, deadline_s: float) -> bytes:
     received = bytearray()
     while not received.endswith(b"\n"):
+        remaining_s = deadline_s - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        client.settimeout(remaining_s)
         chunk = client.recv(65_536)
         if not chunk:
             raise ConnectionResetError
