@@ -47,10 +47,10 @@ def _note(data: RunData, is_table: bool) -> str:
         note += "carries it at the end, – where there is no path at the end"
     unlike = sum(not pair.is_as_expected for pair in data.result.pairs)
     if not unlike:
-        return f"{note}. All are what their NATs and firewalls allow."
+        return f"{note}. All are as NATs and firewalls alone would have it."
     mark = " (!)" if is_table else ""
     count = counted(unlike, "pair is", "pairs are")
-    return f"{note}. {count} not what NATs and firewalls allow{mark}."
+    return f"{note}. {count} not as NATs and firewalls alone would have it{mark}."
 
 
 def _table(data: RunData) -> Element:

@@ -58,10 +58,9 @@ def _sentences(data: RunData) -> Iterator[str]:
     if paths[DIRECT] == len(pairs):
         yield f"At the end all {counted(len(pairs), 'pair')} are direct."
     else:
-        yield (
-            f"At the end {paths[DIRECT]} of {counted(len(pairs), 'pair')} are direct, "
-            f"{paths[RELAYED]} go through a relay and {paths[None]} have no path."
-        )
+        said = ((DIRECT, "direct"), (RELAYED, "relayed"), (None, "without a path"))
+        shares = listed([f"{paths[path]} {word}" for path, word in said if paths[path]])
+        yield f"At the end, of {counted(len(pairs), 'pair')}, {shares}."
         yield _as_expected(data)
     timed = [pair for pair in pairs if pair.first_ping_s is not None]
     if timed:
@@ -75,10 +74,10 @@ def _sentences(data: RunData) -> Iterator[str]:
 def _as_expected(data: RunData) -> str:
     unlike = [pair for pair in data.result.pairs if not pair.is_as_expected]
     if not unlike:
-        return "That is what their NATs and firewalls allow."
+        return "That is how NATs and firewalls alone would have it."
     first = f"{unlike[0].source} to {unlike[0].destination}"
     count = counted(len(unlike), "pair is", "pairs are")
-    return f"{count} not what NATs and firewalls allow, the first being {first}."
+    return f"{count} not as NATs and firewalls alone would have it, the first being {first}."
 
 
 def _figures(data: RunData) -> Element:
