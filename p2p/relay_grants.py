@@ -40,7 +40,12 @@ CountFault = Callable[[str], None]
 
 @dataclass(slots=True)
 class _Entry:
+    """expires_at_s: by the clock of our timers: that of the wall may be set, which must end nothing.
+    What expires while the host sleeps is renewed when it wakes, or refused by the relay.
+    """
+
     grant: RelayGrant
+    expires_at_s: float
     round_trip_s: float
     is_connected: bool
 
@@ -64,7 +69,10 @@ class RelayGrants:
         old = self._entries.get(peer_id)
         if old is not None and old.is_connected:
             round_trip_s = min(round_trip_s, old.round_trip_s)
-        self._entries[peer_id] = _Entry(grant, round_trip_s, is_connected=True)
+        left_s = grant.expires_at_wall_s - self._platform.wall_time()
+        self._entries[peer_id] = _Entry(
+            grant, trio.current_time() + left_s, round_trip_s, is_connected=True
+        )
         self.changed.notify()
 
     def set_disconnected(self, peer_id: str) -> None:
@@ -91,6 +99,26 @@ class RelayGrants:
 
     def current(self) -> tuple[RelayGrant, ...]:
         """At most ``GRANTS_MAX``, the nearest first; of nodes that are gone only to fill up."""
+        return tuple(entry.grant for entry in self._current())
+
+    async def wait_other(self, known: Sequence[RelayGrant]) -> tuple[RelayGrant, ...]:
+        """Wait until ``current`` is other than ``known``, and give it."""
+        while True:
+            seen, current = self.changed.count, self.current()
+            if current != tuple(known):
+                return current
+            with trio.move_on_at(self._next_expiry_s()):
+                await self.changed.wait_beyond(seen)
+
+    def status(self) -> list[dict[str, object]]:
+        """The relays in use, without what opens them."""
+        now = trio.current_time()
+        return [
+            {"server": str(entry.grant.server), "expires_in_s": round(entry.expires_at_s - now)}
+            for entry in self._current()
+        ]
+
+    def _current(self) -> list[_Entry]:
         self._drop_expired()
         by_preference = sorted(
             self._entries,
@@ -100,36 +128,20 @@ class RelayGrants:
         for peer_id in by_preference:
             chosen.setdefault(self._entries[peer_id].grant.server, peer_id)
         nearest_first = sorted(list(chosen.values())[:GRANTS_MAX], key=self._distance)
-        return tuple(self._entries[peer_id].grant for peer_id in nearest_first)
-
-    async def wait_other(self, known: Sequence[RelayGrant]) -> tuple[RelayGrant, ...]:
-        """Wait until ``current`` is other than ``known``, and give it."""
-        while True:
-            seen, current = self.changed.count, self.current()
-            if current != tuple(known):
-                return current
-            await wait_due(self._platform, self._next_expiry_s(), self.changed, seen)
-
-    def status(self) -> list[dict[str, object]]:
-        """The relays in use, without what opens them."""
-        now_wall = self._platform.wall_time()
-        return [
-            {"server": str(grant.server), "expires_in_s": round(grant.expires_at_wall_s - now_wall)}
-            for grant in self.current()
-        ]
+        return [self._entries[peer_id] for peer_id in nearest_first]
 
     def _distance(self, peer_id: str) -> tuple[float, int]:
         return self._entries[peer_id].round_trip_s, self._order.get(peer_id, len(self._order))
 
     def _drop_expired(self) -> None:
-        now_wall = self._platform.wall_time()
+        now = trio.current_time()
         for peer_id, entry in tuple(self._entries.items()):
-            if entry.grant.expires_at_wall_s <= now_wall:
+            if entry.expires_at_s <= now:
                 del self._entries[peer_id]
 
     def _next_expiry_s(self) -> float:
-        expiries = [entry.grant.expires_at_wall_s for entry in self._entries.values()]
-        return min(expiries, default=float("inf")) - self._platform.wall_time()
+        expiries = [entry.expires_at_s for entry in self._entries.values()]
+        return min(expiries, default=float("inf"))
 
 
 class Borrower:

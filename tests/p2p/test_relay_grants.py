@@ -304,3 +304,16 @@ async def test_a_relay_that_refuses_what_was_granted_is_borrowed_again_at_once_a
             await trio.sleep(1)
         waits = [later - earlier for earlier, later in pairwise(nodes.asked_after_s())]
         assert waits[2:] == pytest.approx([20, 40, 80, 160, 300, 300], abs=2)
+
+
+@pytest.mark.parametrize("step_s", [2 * LIFETIME_S, -2 * LIFETIME_S])
+async def test_a_wall_clock_that_is_set_ends_no_grant(autojump_clock: Any, step_s: float) -> None:
+    platform = VirtualPlatform()
+    grants = RelayGrants(NODES, platform)  # type: ignore[arg-type]
+    grant = RelayGrant(Endpoint("198.51.100.1", 3_478), "u", "p", platform.wall_time() + LIFETIME_S)
+    grants.put(NODES[0], grant, 0.01)
+    platform.start += step_s
+    assert grants.current() == (grant,)
+    granted_at = trio.current_time()
+    assert await grants.wait_other([grant]) == ()
+    assert trio.current_time() - granted_at == pytest.approx(LIFETIME_S, abs=0.1)
