@@ -189,7 +189,7 @@ class AgentUnderFire:
 
     def check(self) -> None:
         assert len(self.agent.pairs()) <= min(PAIRS_MAX, REMOTE_CANDIDATES_MAX) + 1
-        assert len(self.agent._early._waiting) <= 32
+        assert len(self.agent._responder._early._waiting) <= 32
         for _ in range(200):  # whatever was said before, the true peer gets through
             if self.agent.selected is not None:
                 return
