@@ -16,7 +16,7 @@ from sims.model.nat import NAT_KINDS, Firewall, NatModel
 from sims.model.presets import LINE_PRESETS
 from sims.model.result import Violation
 from sims.model.scenario import Site
-from sims.model.story import PathChange, Silence
+from sims.model.story import Explanation, PathChange, Silence
 from sims.report.data import RunData
 from sims.report.fault_words import _SAID, fault_name
 from sims.report.markup import element, html
@@ -119,14 +119,17 @@ def test_why_stands_once_for_all_that_it_is_said_of() -> None:
 
 
 def test_a_name_that_begins_with_another_is_not_taken_for_it() -> None:
-    scenario = a_scenario(2)
-    story = relayed("pc-1", "pc-2")
-    assert story.explanation is not None
-    other = replace(story.explanation, sentence="pc-20 is in the way")
+    scenario = a_scenario(3)
+    stories = []
+    for source, destination in scenario.pairs:
+        sentence = f"{destination}0 is in the way"
+        explanation = Explanation(finding="relayed", sentence=sentence)
+        stories.append(a_pair_story(source, destination, explanation=explanation))
     pairs = tuple(a_pair(*pair, path="relayed") for pair in scenario.pairs)
-    stories = (replace(story, explanation=other), a_pair_story("pc-2", "pc-1"))
-    data = some_data(a_result(scenario, pairs=pairs), a_story(scenario, pairs=stories))
-    assert "pc-20 is in the way" in Page(report(data)).text
+    story = a_story(scenario, pairs=tuple(stories))
+    text = Page(report(some_data(a_result(scenario, pairs=pairs), story))).text
+    assert "pc-20 is in the way" in text
+    assert "pc-30 is in the way" in text
 
 
 def test_a_pair_that_is_not_as_it_should_be_is_marked_and_explained_first() -> None:
