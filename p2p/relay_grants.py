@@ -20,8 +20,8 @@ from wice.platform import Platform
 from wice.proto.overlay_pb2 import RelayAnswer, RelayRequest
 from wice.signaling.transport import RelayGrant
 
-GRANTS_MAX: Final = 3
-"""Relays in use at once."""
+BEST_MAX: Final = 3
+"""Relays of connected nodes that come first; a lost connection then changes no order."""
 ANSWER_TIMEOUT_S: Final = 6.0
 RETRY_MIN_S: Final = 5.0
 RETRY_MAX_S: Final = 300.0
@@ -40,8 +40,8 @@ CountFault = Callable[[str], None]
 
 @dataclass(slots=True)
 class _Entry:
-    """expires_at_s: by the clock of our timers: that of the wall may be set, which must end nothing.
-    What expires while the host sleeps is renewed when it wakes, or refused by the relay.
+    """expires_at_s: by the clock of our timers, since that of the wall may be set. What expires
+    while the host sleeps is renewed when it wakes, or refused by the relay.
     """
 
     grant: RelayGrant
@@ -98,7 +98,9 @@ class RelayGrants:
         return self._refused[peer_id]
 
     def current(self) -> tuple[RelayGrant, ...]:
-        """At most ``GRANTS_MAX``, the nearest first; of nodes that are gone only to fill up."""
+        """All, the best first: ``BEST_MAX``, if there are, of nodes that are connected, the
+        nearest first, then the others. An order that seldom changes: peers are told of it.
+        """
         return tuple(entry.grant for entry in self._current())
 
     async def wait_other(self, known: Sequence[RelayGrant]) -> tuple[RelayGrant, ...]:
@@ -127,8 +129,9 @@ class RelayGrants:
         chosen: dict[Endpoint, str] = {}
         for peer_id in by_preference:
             chosen.setdefault(self._entries[peer_id].grant.server, peer_id)
-        nearest_first = sorted(list(chosen.values())[:GRANTS_MAX], key=self._distance)
-        return [self._entries[peer_id] for peer_id in nearest_first]
+        best, others = list(chosen.values())[:BEST_MAX], list(chosen.values())[BEST_MAX:]
+        best.sort(key=self._distance)
+        return [self._entries[peer_id] for peer_id in (*best, *others)]
 
     def _distance(self, peer_id: str) -> tuple[float, int]:
         return self._entries[peer_id].round_trip_s, self._order.get(peer_id, len(self._order))

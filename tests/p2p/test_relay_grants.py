@@ -11,7 +11,6 @@ import trio.testing
 
 from p2p.relay_grants import (
     ANSWER_TIMEOUT_S,
-    GRANTS_MAX,
     LIFETIME_MAX_S,
     LIFETIME_MIN_S,
     REFUSED_WAIT_S,
@@ -134,21 +133,23 @@ async def test_grants_are_renewed_at_half_their_lifetime(autojump_clock: Any) ->
         assert nodes.open_streams == 0
 
 
-async def test_three_relays_are_used_and_the_nearest_come_first(autojump_clock: Any) -> None:
+async def test_the_nearest_come_first_and_those_of_nodes_that_are_gone_last(
+    autojump_clock: Any,
+) -> None:
     async with asking() as nodes:
         for node, delay_s in zip(NODES, (0.05, 0.04, 0.01, 0.01, 0.02), strict=True):
             nodes.answers[node] = lambda: encode(a_loan())
             nodes.delays_s[node] = delay_s
         nodes.set_connected(*reversed(NODES))
         await trio.sleep(1)
-        assert nodes.servers() == ["198.51.100.2", "198.51.100.3", "198.51.100.4"]
-        assert len(nodes.grants.status()) == GRANTS_MAX
+        assert nodes.servers() == [f"198.51.100.{number}" for number in (2, 3, 4, 1, 0)]
+        assert len(nodes.grants.status()) == len(NODES)
         nodes.set_connected(*NODES[:3])
         await trio.sleep(1)
-        assert nodes.servers() == ["198.51.100.2", "198.51.100.1", "198.51.100.0"]
+        assert nodes.servers() == [f"198.51.100.{number}" for number in (2, 1, 0, 3, 4)]
         nodes.set_connected(NODES[0])
         await trio.sleep(1)
-        assert nodes.servers() == ["198.51.100.2", "198.51.100.3", "198.51.100.0"]
+        assert nodes.servers() == [f"198.51.100.{number}" for number in (2, 3, 0, 4, 1)]
 
 
 async def test_one_slow_answer_does_not_move_a_relay_back(autojump_clock: Any) -> None:

@@ -342,6 +342,47 @@ async def test_a_server_that_is_no_longer_given_gets_its_allocation_back(
     assert [status["server"] for status in world.relays.status()] == [str(FAR.endpoint)]
 
 
+async def test_an_allocation_in_use_keeps_its_place_until_it_is_idle(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    world = start(NEAR)
+    await trio.sleep(1)
+    world.carry(WIREGUARD)
+    await trio.sleep(1)
+    allocations = world.relays.allocations
+    nearer = [RelayServer(Endpoint(f"203.0.113.{i}", 3478), ALICE) for i in range(10, 20)]
+    for servers in ([*nearer, NEAR], nearer):
+        world.relays.set_servers(servers)
+        await trio.sleep(1)
+        assert world.relays.allocations == allocations
+        assert [status["server"] for status in world.relays.status()] == [
+            *(str(server.endpoint) for server in nearer[: SERVERS_MAX - 1]),
+            str(NEAR.endpoint),
+        ]
+    await trio.sleep(IDLE_S + 2 * SWEEP_S)
+    assert world.relays.allocations == ()
+    assert world.near.allocations(trio.current_time()) == []
+    assert [status["server"] for status in world.relays.status()] == [
+        str(server.endpoint) for server in nearer[:SERVERS_MAX]
+    ]
+
+
+async def test_an_allocation_of_a_server_that_is_no_longer_given_is_not_asked_for_again(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    world = start(NEAR)
+    await trio.sleep(1)
+    world.carry(WIREGUARD)
+    await trio.sleep(1)
+    world.relays.set_servers([FAR])
+    await trio.sleep(1)
+    assert [a.server for a in world.relays.allocations] == [FAR.endpoint] * 2 + [NEAR.endpoint] * 2
+    world.cable.servers[NEAR.endpoint] = a_server()
+    await trio.sleep(30)
+    assert [a.server for a in world.relays.allocations] == [FAR.endpoint] * 2
+    assert [status["server"] for status in world.relays.status()] == [str(FAR.endpoint)]
+
+
 async def test_servers_are_bounded(
     autojump_clock: trio.testing.MockClock, start: StartWorld
 ) -> None:

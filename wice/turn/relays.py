@@ -25,7 +25,7 @@ from wice.turn.messages import DATA_SIZE_MAX_BYTES, Family, PeerData, family_of,
 from wice.turn.timing import Timing
 
 SERVERS_MAX: Final = 4
-"""Servers that are allocated at; those given after them are passed over."""
+"""Servers that are allocated at; those given after them wait for a place."""
 
 HELD_MAX: Final = 64
 """Datagrams that wait at one server for permissions."""
@@ -74,6 +74,10 @@ class _Link:
     held: dict[str, deque[tuple[bytes, Endpoint]]] = field(default_factory=dict)
     held_count: int = 0
 
+    @property
+    def is_in_use(self) -> bool:
+        return self.client.state is State.ALLOCATED and self.client.permission_count > 0
+
 
 class Relays:
     """The ``Carrier`` of ``port``: one allocation at each server, kept up while ``run`` lasts.
@@ -99,6 +103,7 @@ class Relays:
         self._random_bytes = random_bytes
         self._events = events
         self._timing = timing
+        self._given: dict[Endpoint, RelayServer] = {}
         self._links: dict[Endpoint, _Link] = {}
         self._by_server: dict[Endpoint, _Link] = {}
         self._by_base: dict[str, _Link] = {}
@@ -106,6 +111,7 @@ class Relays:
         self.servers: KeysView[Endpoint] = self._by_server.keys()
         self._allocations: tuple[Allocation, ...] = ()
         self._may_probe_at_s = float("-inf")
+        self._must_choose = False
         self._wake_at_s = float("inf")
         self._moved = trio.Event()
         port.carrier = self
@@ -116,22 +122,33 @@ class Relays:
         return self._allocations
 
     def set_servers(self, servers: Sequence[RelayServer]) -> None:
-        """Allocate at these and no others, the first ``SERVERS_MAX``; known ones go on.
+        """Allocate at these, the first ``SERVERS_MAX``; known ones go on.
 
-        Credentials that are new for a known server serve it from now on.
+        An allocation that data goes through keeps its place, also where its server is given no
+        more, until it is lost or idle. Credentials that are new for a known server serve it from
+        now on.
         """
+        self._given = {server.endpoint: server for server in servers}
+        self._choose()
+
+    def _choose(self) -> None:
         now = trio.current_time()
-        wanted = {server.endpoint: server.credentials for server in servers[:SERVERS_MAX]}
+        in_use = [endpoint for endpoint, link in self._links.items() if link.is_in_use]
+        others = [endpoint for endpoint in self._given if endpoint not in in_use]
+        chosen = [*in_use, *others][:SERVERS_MAX]
+        in_order = [endpoint for endpoint in self._given if endpoint in chosen]
+        in_order += [endpoint for endpoint in in_use if endpoint not in self._given]
         before, self._links = self._links, {}
         for endpoint, link in before.items():
-            if endpoint not in wanted:
+            if endpoint not in in_order:
                 self._give_back(link, now)
-        for endpoint, credentials in wanted.items():
-            link = before.get(endpoint) or self._new_link(endpoint, credentials, now)
-            if credentials != link.server.credentials:
-                link.server, link.reason = RelayServer(endpoint, credentials), ""
+        for endpoint in in_order:
+            link = before.get(endpoint) or self._new_link(self._given[endpoint], now)
             self._links[endpoint] = link
-            link.client.set_credentials(credentials, now)
+            server = self._given.get(endpoint, link.server)
+            if server != link.server:
+                link.server, link.reason = server, ""
+                link.client.set_credentials(server.credentials, now)
         self._update()
         for link in list(self._links.values()):
             self._drain(link)
@@ -285,17 +302,17 @@ class Relays:
 
     # Servers
 
-    def _new_link(self, endpoint: Endpoint, credentials: LongTermCredentials, now: float) -> _Link:
+    def _new_link(self, server: RelayServer, now: float) -> _Link:
         # A peer of either family is reached through whatever family leads to the server.
         client = TurnClient(
-            endpoint,
-            credentials,
+            server.endpoint,
+            server.credentials,
             random_bytes=self._random_bytes,
             now=now,
             families=tuple(Family),
             timing=self._timing,
         )
-        return _Link(RelayServer(endpoint, credentials), client, Path(endpoint))
+        return _Link(server, client, Path(server.endpoint))
 
     def _give_back(self, link: _Link, now: float) -> None:
         """Say once that the allocation may end: where that is lost it ends by itself."""
@@ -319,6 +336,9 @@ class Relays:
         deadline = client.deadline()
         if deadline is not None and deadline < self._wake_at_s:
             self._moved.set()
+        if self._must_choose:
+            self._must_choose = False
+            self._choose()
 
     def _handle(self, link: _Link, event: ClientEvent) -> None:
         match event:
@@ -335,6 +355,7 @@ class Relays:
                 link.reason = reason
                 for host in list(link.held):
                     self._drop_held(link, host, "data for an allocation that is gone")
+                self._must_choose = True
             case Allocated():
                 link.reason = ""
         link.way = link.way if link.way.remote == link.client.server else Path(link.client.server)
@@ -365,3 +386,4 @@ class Relays:
                 if not link.client.wants(host):
                     self._drop_held(link, host, "data whose permission never came")
             self._drain(link)
+        self._choose()
