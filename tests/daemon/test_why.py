@@ -127,6 +127,21 @@ def test_a_path_that_stops_answering_is_lost_and_said_since_when() -> None:
     assert any(a["outcome"] == "no answer" for p in said["pairs"] for a in p["attempts"])
 
 
+def test_a_peer_that_lost_our_key_is_told_from_one_that_is_off() -> None:
+    for is_on in (True, False):
+        mesh = Mesh()
+        mesh.run(5.0)
+        mesh.is_path_up = mesh.is_signaling_up = False
+        mesh.controlling.machine.message_delivered(mesh.now)
+        mesh.run(45.0)
+        if is_on:
+            mesh.controlling.machine.message_delivered(mesh.now)
+        mesh.run(10.0)
+        said = answer(mesh, mesh.controlling)
+        assert said["finding"] == "lost"
+        assert ("takes our messages and does not answer" in said["sentence"]) is is_on
+
+
 def test_a_person_reads_the_sentence_first_and_then_what_was_tried() -> None:
     mesh = Mesh()
     mesh.run(5.0)

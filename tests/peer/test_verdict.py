@@ -80,6 +80,7 @@ UNHEARD = Facts(
     overlay_trouble="",
     found_at_s=None,
     delivered_at_s=None,
+    is_acknowledged=False,
     described_at_s=None,
     path=None,
     is_relayed=False,
@@ -127,7 +128,7 @@ IPV6 = (host_candidate(Endpoint("2001:db8::1", 51_820), 65_535),)
 
 def lost(**changes: object) -> Facts:
     changes_of_path = (PathChange(NOW - 90, DIRECT_PATH, False), PathChange(NOW - 34, None, False))
-    facts = replace(DESCRIBED, path_changes=changes_of_path)
+    facts = replace(DESCRIBED, delivered_at_s=NOW - 90, path_changes=changes_of_path)
     return replace(facts, **changes)  # type: ignore[arg-type]
 
 
@@ -371,6 +372,21 @@ CASES: list[tuple[str, Facts, Finding, str]] = [
         "home-2 is on and connected",
     ),
     (
+        "a path that was lost, and the peer answers",
+        lost(delivered_at_s=NOW - 33, is_acknowledged=True),
+        Finding.LOST,
+        "no path: the direct one to 198.51.100.11:51820 stopped answering 34 s ago; check that "
+        "home-2 is on and connected",
+    ),
+    (
+        "a path that was lost since the peer has our key no more",
+        lost(delivered_at_s=NOW - 33),
+        Finding.LOST,
+        "no path: the direct one to 198.51.100.11:51820 stopped answering 34 s ago; home-2 takes "
+        "our messages and does not answer; check that the configuration of home-2 still has our "
+        "public key",
+    ),
+    (
         "a path that was lost with the overlay",
         lost(overlay_trouble="it is being joined", pairs=(pair(), pair())),
         Finding.LOST,
@@ -423,6 +439,12 @@ def test_a_port_is_named_where_the_peer_tells_it() -> None:
     for candidate, port in ((told, "UDP 51820"), (untold, "its UDP port")):
         facts = replace(BOTH_SYMMETRIC, there=there(SYMMETRIC, candidates=(candidate,)))
         assert judge(facts).hints[0] == f"opening {port} at home-2 would make it direct"
+
+
+def test_an_answer_gets_its_time() -> None:
+    changes = (PathChange(NOW - 90, DIRECT_PATH, False), PathChange(NOW - 4, None, False))
+    young = lost(delivered_at_s=NOW - 3, path_changes=changes)
+    assert "does not answer" not in judge(young).sentence
 
 
 def test_a_handshake_gets_its_time() -> None:

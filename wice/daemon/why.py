@@ -95,6 +95,7 @@ def gather_facts(
         overlay_trouble=overlay_trouble,
         found_at_s=stages.found,
         delivered_at_s=machine.delivered_at_s,
+        is_acknowledged=machine.is_settled,
         described_at_s=stages.described,
         path=machine.path,
         is_relayed=machine.is_relayed,

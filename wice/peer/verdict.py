@@ -16,6 +16,9 @@ from wice.peer.states import State
 HANDSHAKE_PATIENCE_S: Final = 10.0
 """A handshake that takes longer over a path that works is missing: WireGuard tries every 5 s."""
 
+ANSWER_PATIENCE_S: Final = 5.0
+"""A peer that takes messages for longer than this does not answer them."""
+
 SESSION_AGE_MAX_S: Final = 190.0
 """WireGuard's REJECT_AFTER_TIME and a little: keepalives keep a living session younger."""
 
@@ -44,8 +47,9 @@ class Facts:
 
     peer: what to call it. overlay_trouble: why this host is not in the overlay, empty while it is.
     found_at_s: when the overlay first found the peer. delivered_at_s: when its side last took a
-    message of ours. path_changes: oldest first. pairs: of the agent that carries, best first, then
-    of the newest. handshake_at_s: the latest of WireGuard's.
+    message of ours. is_acknowledged: it answered the newest. path_changes: oldest first. pairs: of
+    the agent that carries, best first, then of the newest. handshake_at_s: the latest of
+    WireGuard's.
     """
 
     peer: str
@@ -55,6 +59,7 @@ class Facts:
     overlay_trouble: str
     found_at_s: float | None
     delivered_at_s: float | None
+    is_acknowledged: bool
     described_at_s: float | None
     path: Path | None
     is_relayed: bool
@@ -184,10 +189,19 @@ def _lost(facts: Facts) -> Verdict:
     tried = [pair for pair in facts.pairs if pair.attempts]
     if tried:
         why += f", and none of {len(tried)} pairs tried since answers" if len(tried) > 1 else ""
-    hints = [f"check that {facts.peer} is on and connected"]
+    if _takes_without_answer(facts, last.at_s):
+        why += f"; {facts.peer} takes our messages and does not answer"
+        hints = [f"check that the configuration of {facts.peer} still has our public key"]
+    else:
+        hints = [f"check that {facts.peer} is on and connected"]
     if facts.overlay_trouble:
         hints.insert(0, f"this host has lost the overlay, too: {facts.overlay_trouble}")
     return Verdict(Finding.LOST, why, tuple(hints))
+
+
+def _takes_without_answer(facts: Facts, since_s: float) -> bool:
+    is_taken = facts.delivered_at_s is not None and facts.delivered_at_s > since_s
+    return is_taken and not facts.is_acknowledged and facts.now - since_s > ANSWER_PATIENCE_S
 
 
 def _missing_handshake(facts: Facts) -> Verdict | None:
