@@ -305,11 +305,14 @@ async def test_a_silent_server_delays_no_other(
 ) -> None:
     nowhere = RelayServer(Endpoint("203.0.113.77", 3478), ALICE)
     world = start(nowhere, NEAR)
+    told: list[RelayServer] = []
+    world.relays.on_silent = told.append
     await trio.sleep(1)
     assert len(world.relays.allocations) == 2
     await trio.sleep(600)
     silent, near = world.relays.status()
     assert silent["reason"] == "the server does not answer"
+    assert told and all(server == nowhere for server in told)
     assert near["state"] == "allocated"
     assert len(world.requests(nowhere)) < 100
 

@@ -55,6 +55,13 @@ class Interfaces:
         self._addresses = HostAddresses(platform, own_names, config.ice.uses)
         self._drivers: list[IceDriver] = []
         self._granted: dict[RelayServer, RelayGrant] = {}
+        self._relay_servers = RelayServers(
+            config.ice.turn,
+            DnsLookup(),
+            platform.random_bytes,
+            self._set_relay_servers,
+            self._addresses.known,
+        )
         self._checks_of_all = TokenBucket(
             CHECKS_OF_ALL_BURST, CHECKS_OF_ALL_RATE_PER_S, trio.current_time()
         )
@@ -80,15 +87,9 @@ class Interfaces:
         """Run the peers of every interface."""
         for interface, device in self._devices:
             await self._start(interface, device, transport, backend, nursery)
-        servers = RelayServers(
-            self._config.ice.turn,
-            DnsLookup(),
-            self._platform.random_bytes,
-            self._set_relay_servers,
-        )
-        nursery.start_soon(servers.resolve)
+        nursery.start_soon(self._relay_servers.run)
         if self._config.ice.relays:
-            nursery.start_soon(self._follow_grants, transport, servers)
+            nursery.start_soon(self._follow_grants, transport)
         nursery.start_soon(
             follow_network, self._platform, self._addresses.look, self._network_changed
         )
@@ -113,6 +114,7 @@ class Interfaces:
         self._drivers.append(ice)
         relays = Relays(device.port, self._platform.random_bytes, self._events)
         relays.on_changed = lambda: ice.set_relayed_candidates(relayed_candidates(relays))
+        relays.on_silent = self._relay_servers.set_silent
         relays.on_refused = partial(self._relay_refused, transport)
         self.relays.append(relays)
         await nursery.start(relays.run)
@@ -139,7 +141,7 @@ class Interfaces:
         floor = TimestampFloor(self._config.state_dir, interface.name)
         nursery.start_soon(floor.keep, device)
 
-    async def _follow_grants(self, transport: Transport, servers: RelayServers) -> None:
+    async def _follow_grants(self, transport: Transport) -> None:
         """Allocate wherever the community lets us: each interface has addresses of its own."""
         grants: Sequence[RelayGrant] = ()
         while True:
@@ -150,7 +152,7 @@ class Interfaces:
                 ): grant
                 for grant in grants
             }
-            servers.grant(tuple(self._granted))
+            self._relay_servers.grant(tuple(self._granted))
 
     def _relay_refused(self, transport: Transport, server: RelayServer) -> None:
         grant = self._granted.get(server)
@@ -180,6 +182,7 @@ class Interfaces:
             ice.network_changed()
         for relays in self.relays:
             relays.network_changed()
+        self._relay_servers.network_changed()
 
 
 def relayed_candidates(relays: Relays) -> list[Candidate]:

@@ -97,6 +97,8 @@ class Relays:
     ) -> None:
         self.on_changed: Callable[[], None] = lambda: None
         """Called after every change of ``allocations`` while ``run`` lasts."""
+        self.on_silent: Callable[[RelayServer], None] = lambda _: None
+        """Called each time that a server gives no answer to what shall allocate."""
         self.on_refused: Callable[[RelayServer], None] = lambda _: None
         """Called each time that a server, as it was given, refuses its credentials."""
         self._port = port
@@ -346,8 +348,10 @@ class Relays:
                 self._send_held(link, host, trio.current_time())
             case PermissionRefused(host):
                 self._drop_held(link, host, "data for an address that the relay refuses")
-            case AllocationFailed(reason=reason):
+            case AllocationFailed(code, reason):
                 link.reason = reason
+                if not code:
+                    self.on_silent(link.server)
             case CredentialsRefused():
                 link.reason = "the server refuses the credentials"
                 self.on_refused(link.server)
