@@ -192,3 +192,29 @@ def test_the_sentence_says_who_can_reach_this_host(mapping: M, filtering: F, sai
     assert said in format_netcheck(as_json(findings))
     others = {EVERY, BUT, ONLY, TOO_FEW, "UDP is blocked"} - {said}
     assert not any(other in sentence for other in others)
+
+
+DEAD_NAME = ("stun:foo.invalid", "foo.invalid: no such name")
+
+
+@pytest.mark.parametrize(
+    ("unresolved", "asked", "said", "other"),
+    [
+        ((DEAD_NAME,), [], "DNS gave no address. Check the names", "network"),
+        ((), [False], "Network is unreachable. Check this host's network.", "DNS"),
+        ((DEAD_NAME,), [False], "Network is unreachable, DNS gave no address. Check", "blocked"),
+        ((DEAD_NAME,), [True, False], "UDP is blocked", "could be asked"),
+    ],
+)
+def test_udp_is_not_blamed_where_no_server_could_be_asked(
+    unresolved: tuple[tuple[str, str], ...], asked: list[bool], said: str, other: str
+) -> None:
+    server = Endpoint("2001:db8::1", 3478)
+    answers = tuple(
+        ServerAnswer(server, None, None, "no answer" if a else "Network is unreachable", a)
+        for a in asked
+    )
+    silent = NatReport(answers, (), M.UNREACHED, F.UNKNOWN, None, None, ())
+    sentence = summary(Findings((), unresolved, {4: None, 6: silent if asked else None}))
+    assert said in sentence
+    assert other not in sentence

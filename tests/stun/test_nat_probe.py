@@ -316,7 +316,7 @@ def test_what_the_host_cannot_send_is_said() -> None:
     probe = NatProbe(servers, local, random.Random(1).randbytes, 0.0)
     probe.send_failed(servers[0], "Network is unreachable")
     (answer,) = probe.report().servers
-    assert answer.why == "Network is unreachable"
+    assert (answer.why, answer.is_asked) == ("Network is unreachable", False)
 
 
 def test_the_servers_that_are_asked_are_bounded() -> None:

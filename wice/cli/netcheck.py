@@ -133,7 +133,7 @@ async def _resolve(
 
 
 def _unsendable(servers: Sequence[Endpoint], why: str) -> NatReport:
-    answers = tuple(ServerAnswer(server, None, None, why) for server in servers)
+    answers = tuple(ServerAnswer(server, None, None, why, False) for server in servers)
     unreached, unknown = MappingBehaviour.UNREACHED, FilteringBehaviour.UNKNOWN
     return NatReport(answers, (), unreached, unknown, None, None, ())
 
@@ -202,10 +202,22 @@ def summary(findings: Findings) -> str:
         for version, report in findings.reports.items()
         if report is not None and report.is_reached
     ]
-    return " ".join(said) or (
-        "No STUN server answered: UDP is blocked here, or none of the servers is up. "
-        "Peers cannot reach this host while UDP is blocked."
-    )
+    return " ".join(said) or _silence(findings)
+
+
+def _silence(findings: Findings) -> str:
+    answers = [a for report in findings.reports.values() if report for a in report.servers]
+    if any(answer.is_asked for answer in answers):
+        return (
+            "No STUN server answered: UDP is blocked here, or none of the servers is up. "
+            "Peers cannot reach this host while UDP is blocked."
+        )
+    why = dict.fromkeys(answer.why for answer in answers)
+    remedies = ["this host's network"] if answers else []
+    if findings.unresolved:
+        why["DNS gave no address"] = None
+        remedies.append("the names, and this host's DNS")
+    return f"No STUN server could be asked: {', '.join(why)}. Check {' and '.join(remedies)}."
 
 
 def _reach(report: NatReport) -> str:

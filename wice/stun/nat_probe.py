@@ -53,12 +53,15 @@ class ProbeTransmit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """What one server said. mapped: None where it said nothing, and ``why`` then tells."""
+    """What one server said. mapped: None where it said nothing, and ``why`` then tells. is_asked:
+    whether this host could send to it.
+    """
 
     server: Endpoint
     mapped: Endpoint | None
     rtt_s: float | None
     why: str
+    is_asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,4 +391,5 @@ def _answer(query: _Query) -> ServerAnswer:
         why = query.send_error or "no answer"
         if query.error_code:
             why = f"error {query.error_code}"
-    return ServerAnswer(query.server, query.mapped, query.rtt_s, why)
+    is_asked = query.mapped is not None or not query.send_error
+    return ServerAnswer(query.server, query.mapped, query.rtt_s, why, is_asked)
