@@ -48,7 +48,8 @@ from wice.turn import (
     TurnClient,
     rest_credentials,
 )
-from wice.turn.peers import HOSTS_MAX
+from wice.turn.messages import CHANNEL_LIFETIME_S, CHANNEL_MAX, CHANNEL_MIN, CHANNEL_REST_S
+from wice.turn.peers import HOSTS_MAX, Peers
 
 RTT_S = 2 * DELAY_S
 OTHER = "192.0.2.10"
@@ -913,3 +914,17 @@ def test_new_credentials_are_used_at_once_where_the_old_were_refused() -> None:
     assert client.encapsulate(b"x", PEER, network.now) is not None
     (status,) = network.server.allocations(network.now)
     assert status.expires_in_s > 590
+
+
+def test_a_channel_number_rests_before_another_peer_gets_it() -> None:
+    peers = Peers()
+    for port in range(1, CHANNEL_MAX - CHANNEL_MIN + 2):
+        peer = Endpoint(PEER.host, port)
+        assert peers.bind(peer, 0.0)
+        assert peers.number(peers.channels[peer], 0.0) is not None
+        peers.unbind(peer, 0.0)
+    other = Endpoint(PEER.host, 50_000)
+    assert peers.bind(other, 0.0)
+    rest_s = CHANNEL_LIFETIME_S + CHANNEL_REST_S
+    assert peers.number(peers.channels[other], rest_s - 1.0) is None
+    assert peers.number(peers.channels[other], rest_s) == CHANNEL_MIN

@@ -386,6 +386,28 @@ async def test_an_allocation_of_a_server_that_is_no_longer_given_is_not_asked_fo
     assert [status["server"] for status in world.relays.status()] == [str(FAR.endpoint)]
 
 
+async def test_data_whose_permission_never_came_is_dropped(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    world = start(NEAR)
+    await trio.sleep(1)
+    # It goes on refreshing, and has no room for permissions.
+    near = world.cable.servers[NEAR.endpoint]
+    take = near.receive
+
+    def refuse_permissions(data: bytes, *rest: object) -> None:
+        if data[:2] != Method.CREATE_PERMISSION.to_bytes(2, "big"):
+            take(data, *rest)  # type: ignore[arg-type]
+
+    near.receive = refuse_permissions  # type: ignore[method-assign]
+    world.carry(CHECK)
+    await trio.sleep(IDLE_S - 1)
+    assert world.dropped == 0
+    await trio.sleep(2 * SWEEP_S)
+    assert world.dropped == 1
+    assert world.data_sent() == []
+
+
 async def test_servers_are_bounded(
     autojump_clock: trio.testing.MockClock, start: StartWorld
 ) -> None:
