@@ -257,7 +257,7 @@ def test_direct_is_tried_often_at_first_and_then_ever_less(network: Network) -> 
     late = _direct_checks(a) - before
     pairs_and_transmissions = 2
     assert 3 * pairs_and_transmissions <= early <= 5 * pairs_and_transmissions
-    assert 9 * pairs_and_transmissions <= late <= 11 * pairs_and_transmissions
+    assert 19 * pairs_and_transmissions <= late <= 21 * pairs_and_transmissions
 
 
 def _direct_checks(host: Host) -> int:

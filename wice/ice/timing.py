@@ -45,7 +45,7 @@ class Timing:
     retry_max_s: float = 30.0
     retry_transmissions_max: int = 2
     upgrade_s: float = 5.0
-    upgrade_max_s: float = 60.0
+    upgrade_max_s: float = 30.0
     upgrade_min_s: float = 1.0
     consent_s: float = 5.0
     consent_retry_s: float = 1.0
