@@ -42,6 +42,13 @@ def test_pubkey_refuses_nonsense_without_repeating_it() -> None:
     assert "hunter2" not in run.stderr
 
 
+def test_a_full_disk_is_one_line() -> None:
+    command = [sys.executable, "-m", "wice", "genkey"]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert_one_line(run, 1, "cannot write: No space left on device")
+
+
 def test_help_names_the_verbs() -> None:
     text = wice("--help").stdout
     for verb in (

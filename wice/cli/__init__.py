@@ -1,13 +1,17 @@
 """The command line: one line for every mistake, and verbs that load only what they need."""
 
+import errno
+import os
 import sys
 from typing import NoReturn
 
-from wice.errors import ConfigError, WiceError
+from wice.errors import ConfigError, DeviceRejectedError, WiceError
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def main() -> NoReturn:
@@ -25,6 +29,12 @@ def main() -> NoReturn:
         if "--debug" in sys.argv:
             raise
         _exit_with(error)
+    except OSError as error:
+        if error.errno not in _NO_SPACE or "--debug" in sys.argv:
+            raise
+        _drop_output()
+        where = f"{error.filename}: " if error.filename else ""
+        _exit_with(DeviceRejectedError(f"{where}cannot write: {error.strerror}"))
     sys.exit(0)
 
 
@@ -38,6 +48,12 @@ def first_wice_error(group: BaseExceptionGroup[BaseException]) -> WiceError | No
         leaf = leaf.exceptions[0]
     assert isinstance(leaf, WiceError)
     return leaf
+
+
+def _drop_output() -> None:
+    """What could not be written would be tried again at the end of the process, with a traceback."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _exit_with(error: WiceError) -> NoReturn:
