@@ -95,7 +95,7 @@ def test_a_candidate_that_a_description_no_longer_names_is_forgotten(mesh: Mesh)
 def test_another_pair_takes_over_at_once_while_wireguard_is_still_heard(mesh: Mesh) -> None:
     mesh.run(5.0)
     side = mesh.controlled
-    side.machine.traffic_received(mesh.now)
+    side.machine.traffic_received(mesh.now, mesh.now)
     agent = side.agents[-1]
     path = agent.selected.path
     side.machine.agent_event(agent, SelectedPathLost(path, "gone"), mesh.now)

@@ -168,7 +168,7 @@ def test_lost_consent_does_not_give_up_a_peer_that_wireguard_hears(mesh: Mesh) -
     for _ in range(60):
         mesh.run(1.0)
         for side in sides(mesh):
-            side.machine.traffic_received(mesh.now)
+            side.machine.traffic_received(mesh.now, mesh.now)
     for side in sides(mesh):
         assert side.machine.state is State.CONNECTED
     mesh.run(LIVE_TRAFFIC_S + 2.0)
@@ -184,7 +184,7 @@ def test_a_session_that_outlived_its_path_needs_no_handshake_on_the_next(mesh: M
     mesh.run(20.0)
     for side in sides(mesh):
         assert side.machine.state is State.SELECTED
-        side.machine.traffic_received(mesh.now)
+        side.machine.traffic_received(mesh.now, mesh.now)
         assert side.machine.state is State.CONNECTED
 
 
@@ -198,10 +198,36 @@ def test_a_session_that_is_not_renewed_connects_nobody_for_longer_than_it_lasts(
     assert machine.state is State.CONNECTED
     mesh.run(20.0)
     assert machine.state is State.SELECTED and machine.path is not None
-    machine.traffic_received(mesh.now)
+    machine.traffic_received(mesh.now, mesh.now)
     assert machine.state is State.SELECTED
     mesh.controlling.machine.handshake_completed(machine.path, mesh.now)
     assert machine.state is State.CONNECTED
+
+
+def test_a_peer_that_came_back_without_session_is_awaited_until_a_handshake(mesh: Mesh) -> None:
+    assert mesh.controlling.machine.awaits_handshake
+    mesh.run(5.0)
+    assert not mesh.controlling.machine.awaits_handshake
+    mesh.is_handshake_simulated = False
+    died_at_s = mesh.now
+    mesh.restart(mesh.controlled)
+    mesh.run(3.0)
+    machine = mesh.controlling.machine
+    assert machine.path is not None
+    for side in sides(mesh):
+        assert side.machine.awaits_handshake
+    machine.traffic_received(died_at_s, mesh.now)
+    assert machine.awaits_handshake, "its old session sent that"
+    machine.handshake_completed(machine.path, mesh.now)
+    assert not machine.awaits_handshake
+
+
+def test_a_handshake_before_the_description_is_not_awaited_any_more(mesh: Mesh) -> None:
+    mesh.controlled.machine.handshake_completed(Path(Endpoint("192.0.2.1", 51820)), mesh.now)
+    mesh.is_handshake_simulated = False
+    mesh.run(1.0)
+    assert mesh.controlled.machine.stages.described is not None
+    assert not mesh.controlled.machine.awaits_handshake
 
 
 def test_what_is_heard_of_no_session_connects_nobody(mesh: Mesh) -> None:
@@ -209,7 +235,7 @@ def test_what_is_heard_of_no_session_connects_nobody(mesh: Mesh) -> None:
     mesh.is_handshake_simulated = False
     mesh.run(1.0)
     for side in sides(mesh):
-        side.machine.traffic_received(mesh.now)
+        side.machine.traffic_received(mesh.now, mesh.now)
         assert side.machine.state is State.SELECTED
 
 

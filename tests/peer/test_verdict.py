@@ -85,6 +85,7 @@ UNHEARD = Facts(
     path=None,
     is_relayed=False,
     is_doubted=False,
+    awaits_handshake=False,
     rtt_s=None,
     path_changes=(),
     pairs=(),
@@ -356,6 +357,18 @@ CASES: list[tuple[str, Facts, Finding, str]] = [
         Finding.DIRECT,
         "direct: 192.168.1.2 (host) → 198.51.100.11:51820 (srflx), round trip 12.3 ms, "
         "for 1 min 5 s; relayed until 1 min 5 s ago",
+    ),
+    (
+        "direct, and WireGuard not yet",
+        replace(
+            DIRECT,
+            handshake_at_s=None,
+            awaits_handshake=True,
+            path_changes=(PathChange(NOW - 0.5, DIRECT_PATH, False),),
+        ),
+        Finding.DIRECT,
+        "direct: 192.168.1.2 (host) → 198.51.100.11:51820 (srflx), round trip 12.3 ms, for 0.5 s; "
+        "no handshake on it yet",
     ),
     (
         "direct, doubted",

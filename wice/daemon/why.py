@@ -51,6 +51,11 @@ def explain_peer(
     return {"interface": interface.name, **answer_of(facts, machine)}
 
 
+def refuse_peer(peer: str) -> dict[str, Any]:
+    """What a bootstrap node answers for any ``peer``: raise ConfigError."""
+    raise ConfigError("peer", f"{peer!r} is none: this is a bootstrap node; it has no peers")
+
+
 def find_peer(
     interfaces: Sequence[InterfaceConfig], text: str
 ) -> tuple[InterfaceConfig, NamedPeer]:
@@ -64,7 +69,10 @@ def find_peer(
             raise ConfigError("peer", f"{text!r} is {len(found)} peers", f"one of {_list(found)}")
     if not peers:
         raise ConfigError("peer", f"{text!r} is none: this daemon has no peers")
-    raise ConfigError("peer", f"{text!r} is no peer of this daemon", f"there are {_list(peers)}")
+    why = "is no peer of this daemon"
+    if text and any(str(peer.config.public_key).startswith(text) for _, peer in peers):
+        why = f"is too little of a key: {KEY_PREFIX_LENGTH_MIN} characters or more are needed"
+    raise ConfigError("peer", f"{text!r} {why}", f"it has: {_list(peers)}")
 
 
 def overlay_trouble(status: Mapping[str, Any]) -> str:
@@ -100,6 +108,7 @@ def gather_facts(
         path=machine.path,
         is_relayed=machine.is_relayed,
         is_doubted=machine.is_path_doubted,
+        awaits_handshake=machine.awaits_handshake,
         rtt_s=machine.rtt_s,
         path_changes=machine.path_changes,
         pairs=tuple(pair for agent in machine.agents for pair in agent.pair_reports()),

@@ -14,14 +14,17 @@ class Generation:
     """The ICE agent of one local session.
 
     remote_ufrag: of the description it checks against. heard_ufrag: who checked us last.
+    is_peer_sessionless: the peer said that it has no WireGuard session with us.
     """
 
     local_session: bytes
     agent: Agent
     credentials: Credentials
+    began_at_s: float
     remote_session: bytes | None = None
     remote_ufrag: str = ""
     heard_ufrag: str = ""
+    is_peer_sessionless: bool = False
 
 
 class Generations:

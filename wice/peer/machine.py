@@ -169,12 +169,12 @@ class PeerMachine:
                     self._trouble = NO_PATH_REASON
         self._settle(now)
 
-    def traffic_received(self, now: float) -> None:
-        """A packet of a WireGuard session came: the first witness of liveness.
+    def traffic_received(self, received_at_s: float, now: float) -> None:
+        """A packet of a WireGuard session came, the last one then: the first witness of liveness.
 
         A session outlives the path that it began on, and needs no handshake on the next.
         """
-        self._heard_at = now
+        self._heard_at = received_at_s
         if self._has_session(now):
             self._transition(Stimulus.SESSION_HEARD, now)
 
@@ -257,6 +257,18 @@ class PeerMachine:
         return f"{NO_PATH_REASON}; {mappings}{'' if has_relay else '; no relay here or there'}"
 
     @property
+    def awaits_handshake(self) -> bool:
+        """Whether WireGuard heard nothing, ever or since the peer came back without session."""
+        if self._heard_at is None:
+            return True
+        carrying = self._generations.carrying
+        return (
+            carrying is not None
+            and carrying.is_peer_sessionless
+            and self._heard_at < carrying.began_at_s
+        )
+
+    @property
     def is_settled(self) -> bool:
         """Whether the peer acknowledged what we last said of ourselves."""
         return self._session.is_settled
@@ -327,7 +339,7 @@ class PeerMachine:
             random_bytes=self._random_bytes,
             now=now,
         )
-        generation = Generation(session_id, agent, credentials)
+        generation = Generation(session_id, agent, credentials, now)
         self._generations.add(generation)
         self._effects.append(RegisterAgent(agent))
         self._describe(generation, now)
@@ -351,6 +363,7 @@ class PeerMachine:
         generation.remote_session, generation.remote_ufrag = remote_session, said.ufrag
         self._confirm_if_heard(generation, now)
         self._remote.take(said, lambda error: self._drop_bytes("candidate", error, now))
+        generation.is_peer_sessionless = not self._remote.has_session
         # A check through the peer's relay may come before the word that there is one.
         if self.path is not None and self._is_through_relay(self.path):
             self.is_relayed = True

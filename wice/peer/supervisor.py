@@ -242,9 +242,10 @@ class InterfaceSupervisor:
             peer = self._peers.get(status.public_key)
             if peer is None:
                 continue
-            if status.received_at_s not in (None, peer.received_at_s):
-                peer.received_at_s = status.received_at_s
-                peer.machine.traffic_received(now)
+            received_at_s = status.received_at_s
+            if received_at_s is not None and received_at_s != peer.received_at_s:
+                peer.received_at_s = received_at_s
+                peer.machine.traffic_received(received_at_s, now)
             if status.latest_handshake_at_s not in (None, peer.handshake_at_s):
                 peer.handshake_at_s = status.latest_handshake_at_s
                 peer.machine.handshake_completed(status.path, now)

@@ -64,6 +64,7 @@ class Facts:
     path: Path | None
     is_relayed: bool
     is_doubted: bool
+    awaits_handshake: bool
     rtt_s: float | None
     path_changes: tuple[PathChange, ...]
     pairs: tuple[PairReport, ...]
@@ -229,7 +230,7 @@ def _missing_handshake(facts: Facts) -> Verdict | None:
 
 def _relayed(facts: Facts) -> Verdict:
     obstacle: Obstacle = find_obstacle(facts.here, facts.there, facts.pairs, facts.policy)
-    return Verdict(Finding.RELAYED, f"relayed: {obstacle.why}{_doubt(facts)}", obstacle.hints)
+    return Verdict(Finding.RELAYED, f"relayed: {obstacle.why}{_trouble(facts)}", obstacle.hints)
 
 
 def _direct(facts: Facts) -> Verdict:
@@ -240,7 +241,7 @@ def _direct(facts: Facts) -> Verdict:
     relayed_until_s = _relayed_until(facts)
     if relayed_until_s is not None:
         why += f"; relayed until {duration(facts.now - relayed_until_s)} ago"
-    return Verdict(Finding.DIRECT, why + _rivals(facts, selected) + _doubt(facts))
+    return Verdict(Finding.DIRECT, why + _rivals(facts, selected) + _trouble(facts))
 
 
 def _rivals(facts: Facts, selected: PairReport | None) -> str:
@@ -259,8 +260,12 @@ def _rivals(facts: Facts, selected: PairReport | None) -> str:
     return said
 
 
-def _doubt(facts: Facts) -> str:
-    return "; it does not answer at the moment, others are being checked" * facts.is_doubted
+def _trouble(facts: Facts) -> str:
+    no_handshake = "; no handshake on it yet" * facts.awaits_handshake
+    return (
+        no_handshake
+        + "; it does not answer at the moment, others are being checked" * facts.is_doubted
+    )
 
 
 def _selected(facts: Facts) -> PairReport | None:
