@@ -12,7 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 STDOUT: Final = "-"
 
 
-def _check_writable(
+def check_writable(
     _context: click.Context, _parameter: click.Parameter, name: str | None
 ) -> str | None:
     """Before the run, not after it."""
@@ -30,7 +30,7 @@ def output_option(name: str, text: str, *, allow_dash: bool) -> Callable[[Comman
         f"{name}_file",
         metavar="FILE",
         type=click.Path(dir_okay=False, allow_dash=allow_dash),
-        callback=_check_writable,
+        callback=check_writable,
         help=text,
     )
 

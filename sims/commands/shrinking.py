@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from sims.commands.options import STDOUT
+from sims.commands.options import STDOUT, check_writable
 from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def shrink_to_file(
     time_max_s: float,
     cause: "Cause | None" = None,
     *,
+    check: str | None = None,
     says_aside: bool = False,
 ) -> bool:
     """Shrink, write the file, and say what mattered; False if Ctrl-C ended it.
@@ -61,6 +62,7 @@ def shrink_to_file(
             run,
             tell,
             cause=cause,
+            check=check,
             time_max_s=time_max_s,
         )
     file = output or f"{scenario.name}-{shrunk.sighting.cause.check}-seed-{seed}.toml"
@@ -78,10 +80,16 @@ def shrink_to_file(
 @click.argument("scenario", metavar="SCENARIO")
 @click.option("--seed", type=click.IntRange(0), required=True, help="The one that failed.")
 @click.option(
+    "--check",
+    metavar="NAME",
+    help="Keep the first violation of this check.  [default: the first of all]",
+)
+@click.option(
     "-o",
     "--output",
     metavar="FILE",
     type=click.Path(dir_okay=False, allow_dash=True),
+    callback=check_writable,
     help="Write the small scenario there; - is standard output.  [default: named by what fails]",
 )
 @click.option(
@@ -99,12 +107,17 @@ def shrink_to_file(
     help="Write what is found by then; with all the time it needs, the result is always the same.",
 )
 def shrink(
-    scenario: str, seed: int, output: str | None, jobs: int | None, time_max_s: float
+    scenario: str,
+    seed: int,
+    check: str | None,
+    output: str | None,
+    jobs: int | None,
+    time_max_s: float,
 ) -> None:
     """Make SCENARIO as small as it can be and still fail alike with a seed.
 
     Tries it with fewer machines, fewer faults, less time, plainer lines and NATs and rounder
-    times, and keeps what still ends in the first violation. Exits 1 if there is none with this
+    times, and keeps what still ends in the same violation. Exits 1 if there is none with this
     seed, and writes nothing then.
     """
     from sims.files.scenario_file import find_scenario, load_scenario
@@ -112,7 +125,7 @@ def shrink(
 
     loaded = load_scenario(find_scenario(scenario))
     try:
-        went_on = shrink_to_file(loaded, scenario, seed, output, jobs, time_max_s)
+        went_on = shrink_to_file(loaded, scenario, seed, output, jobs, time_max_s, check=check)
     except DoesNotFailError as error:
         command = f"wice sim run {shlex.quote(scenario)} --seed {seed}"
         click.echo(f"wice: {scenario}, seed {seed}: {error}; see `{command}`", err=True)
@@ -148,8 +161,11 @@ def shrink_causes(
                 says_aside=says_aside,
             )
         except DoesNotFailError as error:
-            click.echo(str(error), err=True)
+            click.echo(f"wice: {error}", err=True)
             continue
+        except OSError as error:
+            click.echo(f"wice: the scenario cannot be written: {error.strerror}", err=True)
+            return
         if not went_on:
             return
     if len(swarm.causes) > CAUSES_SHRUNK_MAX:

@@ -113,18 +113,20 @@ def shrink(
     tell: Callable[[Step], None],
     *,
     cause: Cause | None = None,
+    check: str | None = None,
     time_max_s: float = TIME_MAX_S,
 ) -> Shrunk:
     """Make ``scenario`` as small as it can be and still fail of the same cause as with ``seed``.
 
-    cause: the one to keep; None is that of the first violation. The result is the same whatever
+    cause: the one to keep; None is that of the first violation, or of the first of ``check``. The
+    result is the same whatever
     ``at_once`` is: of the candidates of a step, the first that fails is taken, not the fastest.
     Only where ``time_max_s`` real seconds are not enough does it depend on the machine. Raise
     DoesNotFailError; KeyboardInterrupt ends it as time does, once it is known to fail.
     """
     planned = replace(scenario, faults=plan_faults(scenario, Entropy(seed)), churn=())
     shrinker = _Shrinker(planned, seed, at_once, run, tell, time_max_s)
-    return shrinker.shrink(cause)
+    return shrinker.shrink(cause, check)
 
 
 class _Shrinker:
@@ -149,11 +151,12 @@ class _Shrinker:
         self._ends_s = self._began_s + time_max_s
         self._sighting: Sighting
         self._cause: Cause | None = None
+        self._check: str | None = None
         self._known: dict[_Candidate, Sighting | None] = {}
         """What came of each."""
 
-    def shrink(self, cause: Cause | None) -> Shrunk:
-        self._cause = cause
+    def shrink(self, cause: Cause | None, check: str | None) -> Shrunk:
+        self._cause, self._check = cause, check
         self._reproduce()
         is_complete, is_interrupted = False, False
         try:
@@ -181,8 +184,8 @@ class _Shrinker:
         except _TimeIsUpError:
             raise DoesNotFailError("it was not seen to fail in the time that it may take") from None
         if not fails:
-            what = "fails" if self._cause is None else f"fails so: {self._cause}"
-            raise DoesNotFailError(f"nothing {what}")
+            what = self._cause or self._check
+            raise DoesNotFailError("nothing fails" + (f" so: {what}" if what else ""))
         self._cause = self._sighting.cause
 
     def _shrink(self) -> None:
@@ -339,7 +342,8 @@ class _Shrinker:
 
     def _matching(self, sightings: Sequence[Sighting]) -> Sighting | None:
         for sighting in sightings:
-            if self._cause is None or sighting.cause == self._cause:
+            wanted = self._cause or sighting.cause
+            if sighting.cause == wanted and self._check in (None, sighting.cause.check):
                 return sighting
         return None
 

@@ -117,6 +117,21 @@ def test_without_any_violation_there_is_nothing_to_shrink() -> None:
         shrink(SWARM, SEED, 2, a_result, lambda _: None)
 
 
+def test_the_check_to_keep_can_be_named() -> None:
+    run = a_run(lambda scenario, _: len(scenario.machines) >= 2)
+
+    def both(scenario: Scenario, seed: int) -> RunResult:
+        result = run(scenario, seed)
+        first = replace(result.violations[0], check="replays", at_s=1.0)
+        return replace(result, violations=(first, *result.violations))
+
+    result = shrink(SWARM, SEED, 2, both, lambda _: None, check="tunnels")
+    assert result.sighting.cause.check == "tunnels"
+    assert len(result.after.machines) == 2
+    with pytest.raises(DoesNotFailError, match="so: cleartext"):
+        shrink(SWARM, SEED, 2, both, lambda _: None, check="cleartext")
+
+
 def test_a_process_that_dies_is_a_failure_too() -> None:
     def run(scenario: Scenario, seed: int) -> RunResult:
         if "phone" in names_of(scenario):

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sims.files.scenario_file import find_scenario, load_scenario
 from sims.many.coverage import coverage
+from sims.many.processes import run_in_processes
 from sims.many.stories import (
     DAEMON_EVENT,
     DROP,
@@ -21,6 +24,7 @@ from sims.many.stories import (
 from sims.many.swarm import run_swarm
 from sims.model.result import RunResult
 from sims.model.scenario import Scenario
+from sims.running.run import run as real_run
 from tests.sims.results import a_result, a_scenario
 from wice.datagram import Endpoint
 from wice.datagram import Path as NetworkPath
@@ -184,3 +188,21 @@ def test_a_swarm_that_listens_has_coverage() -> None:
     assert "stories" not in report["results"][0]
     deaf = run_swarm(a_scenario(), 1, 1, 1, a_result, lambda _: None)
     assert "coverage" not in deaf.as_json()
+
+
+def test_who_listens_changes_nothing() -> None:
+    scenario = replace(load_scenario(find_scenario("two-homes")), duration_s=20.0)
+
+    def digest(is_listening: bool) -> tuple[str, int]:
+        if not is_listening:
+            return real_run(scenario, 1).trace_sha256, 0
+        result, stories = run_and_listen(scenario, 1, real_run)
+        return result.trace_sha256, stories[Story(ICE_EVENT, "PairSelected")]
+
+    done = {each.job: each for each in run_in_processes(digest, [False, True], 2)}
+    assert not any(each.failure for each in done.values()), done
+    heard, unheard = done[True].value, done[False].value
+    assert heard is not None
+    assert unheard is not None
+    assert heard[0] == unheard[0]
+    assert heard[1] >= 2
