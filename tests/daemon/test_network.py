@@ -1,7 +1,7 @@
 """How a daemon learns that its host's network is another one."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,9 +18,14 @@ from wice.daemon.network import (
     follow_clock,
     follow_network,
 )
+from wice.datagram import Endpoint
 from wice.errors import DeviceRejectedError
 from wice.events import EventStream
 from wice.platform import Platform
+from wice.signaling.in_process import InProcessNetwork
+from wice.signaling.transport import RelayGrant
+from wice.stun import LongTermCredentials
+from wice.turn.relays import RelayServer
 
 
 class WallClock:
@@ -96,6 +101,7 @@ class _Asked:
 
     def __init__(self) -> None:
         self.times: Counter[str] = Counter()
+        self.servers: Sequence[RelayServer] = ()
 
     def refresh(self) -> None:
         self.times["addresses"] += 1
@@ -106,9 +112,12 @@ class _Asked:
     def query_mappings(self) -> None:
         self.times["mappings"] += 1
 
+    def set_servers(self, servers: Sequence[RelayServer]) -> None:
+        self.servers = servers
+
 
 def _host_with(paths: _Asked, relays: _Asked) -> Any:
-    platform = SimpleNamespace(interfaces=list)
+    platform = SimpleNamespace(interfaces=list, random_bytes=bytes)
     config = SimpleNamespace(interfaces=(), ice=IceConfig())
     host: Any = Interfaces(cast(Config, config), cast(Platform, platform), EventStream())
     host._drivers, host.relays = [paths], [relays]
@@ -135,3 +144,22 @@ async def test_interfaces_that_come_and_go_without_end_do_not_keep_all_paths_bus
     host._network_changed()
     assert paths.times["paths"] == CHECKS_OF_ALL_BURST + 1
     assert autojump_clock.autojump_threshold == 0
+
+
+async def test_what_relays_grant_serves_every_interface_and_what_they_refuse_is_said_of_the_grant(
+    nursery: trio.Nursery,
+) -> None:
+    refused: list[RelayGrant] = []
+    grant = RelayGrant(Endpoint("192.0.2.1", 3478), "user", "password", 3_600.0)
+    transport: Any = InProcessNetwork(relays=[grant]).open_transport()
+    transport.relay_refused = refused.append
+    first, second = _Asked(), _Asked()
+    host = _host_with(_Asked(), first)
+    host.relays.append(second)
+    nursery.start_soon(host._follow_grants, transport)
+    await trio.testing.wait_all_tasks_blocked()
+    server = RelayServer(grant.server, LongTermCredentials("user", "password"))
+    assert list(first.servers) == list(second.servers) == [server]
+    host._relay_refused(transport, server)
+    host._relay_refused(transport, RelayServer(grant.server, LongTermCredentials("user", "other")))
+    assert refused == [grant]
