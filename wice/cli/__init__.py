@@ -51,7 +51,7 @@ def first_wice_error(group: BaseExceptionGroup[BaseException]) -> WiceError | No
 
 
 def _drop_output() -> None:
-    """What could not be written would be tried again at the end of the process, with a traceback."""
+    """Or Python tries again, when it ends, to write what could not be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
 
