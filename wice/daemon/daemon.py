@@ -13,7 +13,7 @@ from wice.daemon.interfaces import Interfaces
 from wice.daemon.network import public_addresses
 from wice.daemon.relay import CommunityRelay
 from wice.daemon.status import daemon_status
-from wice.daemon.why import explain_peer
+from wice.daemon.why import explain_peer, refuse_peer
 from wice.errors import ConfigError, WiceError
 from wice.events import EventStream
 from wice.keys import LocalKeyHolder
@@ -119,7 +119,8 @@ async def run_bootstrap(
                         lambda: daemon_status(
                             config, [], transport, events, started_at_s, relay=relay
                         )
-                    )
+                    ),
+                    "why": Verb(refuse_peer, ("peer",)),
                 },
                 events,
             )
