@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from click.testing import CliRunner
 
-from wice.cli import netcheck
+from wice.cli import commands, netcheck
 from wice.cli.commands import wice
 from wice.cli.netcheck import (
     PROBE_TIMEOUT_S,
@@ -100,6 +100,15 @@ def test_a_bad_configuration_is_a_line(tmp_path: Path, text: str, why: str) -> N
 def test_a_bad_server_is_a_line(text: str) -> None:
     with pytest.raises(ConfigError, match="--server"):
         named_servers(None, [text])
+
+
+def test_without_a_file_it_says_that_a_server_will_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(commands, "DEFAULT_CONFIG", tmp_path / "none.toml")
+    result = CliRunner().invoke(wice, ["netcheck"])
+    assert isinstance(result.exception, ConfigError)
+    assert "or a server: --server HOST" in str(result.exception)
 
 
 def test_the_verb_prints_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,10 +49,10 @@ def test_a_peer_is_found_by_name_key_or_its_beginning(text: str, name: str, whic
     [
         ("laptop", "'laptop' is 2 peers", f"one of wg0/{KEYS[1]}, wg1/{KEYS[3]}"),
         (str(KEYS[0]), "is 2 peers", "one of nas, nas-too"),
-        ("phone", "'phone' is no peer of this daemon", "there are nas, wg0/"),
-        ("", "'' is no peer", "there are"),
-        (str(KEYS[2])[:3], "is no peer", "there are"),
-        ("wg2/nas", "is no peer", "there are"),
+        ("phone", "'phone' is no peer of this daemon", "it has: nas, wg0/"),
+        ("", "'' is no peer", "it has: "),
+        (str(KEYS[2])[:3], "4 characters or more are needed", "it has: "),
+        ("wg2/nas", "is no peer", "it has: "),
     ],
 )
 def test_a_peer_that_is_none_or_several_is_refused(text: str, why: str, hint: str) -> None:

@@ -137,10 +137,17 @@ def netcheck(config: FilePath | None, servers: tuple[str, ...], as_json: bool) -
 
     from wice.cli.netcheck import as_json as findings_json
     from wice.cli.netcheck import check_network, format_netcheck, named_servers
+    from wice.errors import ConfigError
     from wice.linux import LinuxPlatform
     from wice.stun.dns_lookup import DnsLookup
 
     if config is None and not servers:
+        if not DEFAULT_CONFIG.exists():
+            raise ConfigError(
+                str(DEFAULT_CONFIG),
+                "does not exist",
+                "name a configuration, or a server: --server HOST",
+            )
         config = DEFAULT_CONFIG
     uris = named_servers(config, servers)
     answer = findings_json(trio.run(check_network, uris, LinuxPlatform(), DnsLookup()))
