@@ -53,9 +53,12 @@ def test_a_person_sees_what_is_relayed_and_by_whom() -> None:
     ]
     text = format_status(answer)
     assert "  state: connected, relayed\n" in text
-    assert "  relay: 192.0.2.10:3478: 192.0.2.10:50000, [2001:db8::10]:50000\n" in text
-    assert "  relay: 192.0.2.10:3478: the server is full\n" in text
-    assert "  relay: 192.0.2.10:3478: asking\n" in text
+    assert (
+        "  relay: 192.0.2.10:3478, our address there 192.0.2.10:50000, [2001:db8::10]:50000\n"
+        in text
+    )
+    assert "  relay: 192.0.2.10:3478, the server is full\n" in text
+    assert "  relay: 192.0.2.10:3478, asking\n" in text
 
 
 def test_who_relays_sees_for_how_many() -> None:

@@ -52,8 +52,10 @@ def _interface_lines(interface: dict[str, Any]) -> Iterator[str]:
     yield f"  addresses: {', '.join(interface['addresses']) or '(none)'}"
     yield f"  device: {interface['device']}"
     for relay in interface["relays"]:
-        known = ", ".join(relay["relayed"]) or relay["reason"] or relay["state"]
-        yield f"  relay: {relay['server']}: {known}"
+        known = relay["reason"] or relay["state"]
+        if relay["relayed"]:
+            known = f"our address there {', '.join(relay['relayed'])}"
+        yield f"  relay: {relay['server']}, {known}"
 
 
 def _peer_lines(peer: dict[str, Any]) -> Iterator[str]:
