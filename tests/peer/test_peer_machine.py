@@ -10,6 +10,8 @@ from wice.datagram import Endpoint, Path
 from wice.events import Dropped, PeerTransitioned
 from wice.ice import MappingBehaviour
 from wice.peer.machine import (
+    AWAITS_HANDSHAKE_REASON,
+    DOUBTED_REASON,
     HANDSHAKE_WITHHELD_S,
     LIVE_TRAFFIC_S,
     NO_PATH_REASON,
@@ -128,6 +130,18 @@ def test_a_replayed_description_never_breaks_the_path(mesh: Mesh) -> None:
         assert {event.new for event in moves} <= {"connected"}
 
 
+def test_a_path_that_is_doubted_says_so_before_it_is_given_up(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    machine = mesh.controlling.machine
+    assert machine.reason == ""
+    mesh.is_path_up = False
+    mesh.run(CONSENT_EXPIRY_S - 5.0)
+    assert machine.path is not None and machine.reason == DOUBTED_REASON
+    mesh.is_path_up = True
+    mesh.run(30.0)
+    assert machine.path is not None and machine.reason == ""
+
+
 def test_a_dead_path_is_given_up_and_found_again(mesh: Mesh) -> None:
     mesh.run(5.0)
     mesh.is_path_up = False
@@ -218,8 +232,9 @@ def test_a_peer_that_came_back_without_session_is_awaited_until_a_handshake(mesh
         assert side.machine.awaits_handshake
     machine.traffic_received(died_at_s, mesh.now)
     assert machine.awaits_handshake, "its old session sent that"
+    assert machine.reason == AWAITS_HANDSHAKE_REASON
     machine.handshake_completed(machine.path, mesh.now)
-    assert not machine.awaits_handshake
+    assert not machine.awaits_handshake and machine.reason == ""
 
 
 def test_a_handshake_before_the_description_is_not_awaited_any_more(mesh: Mesh) -> None:

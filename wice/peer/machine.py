@@ -67,6 +67,8 @@ SESSION_LIFETIME_S = 180.0
 """WireGuard's REJECT_AFTER_TIME: an older session carries nothing."""
 
 NO_PATH_REASON = "no path so far"
+DOUBTED_REASON = "the path does not answer at the moment"
+AWAITS_HANDSHAKE_REASON = "no handshake on the path yet"
 
 
 class PeerMachine:
@@ -244,7 +246,11 @@ class PeerMachine:
 
     @property
     def reason(self) -> str:
-        """Why there is no path, for a person; empty while there is one or it is too early."""
+        """Why there is no path, or what it lacks, for a person; empty while nothing is to be said."""
+        if self.path is not None and self._is_path_doubted:
+            return DOUBTED_REASON
+        if self.path is not None and self.awaits_handshake:
+            return AWAITS_HANDSHAKE_REASON
         if self._trouble != NO_PATH_REASON:
             return self._trouble
         if not self._gathered.is_complete:
