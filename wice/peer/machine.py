@@ -246,7 +246,7 @@ class PeerMachine:
 
     @property
     def reason(self) -> str:
-        """Why there is no path, or what it lacks, for a person; empty while nothing is to be said."""
+        """Why there is no path, or what it lacks, for a person; empty where all is well."""
         if self.path is not None and self._is_path_doubted:
             return DOUBTED_REASON
         if self.path is not None and self.awaits_handshake:
