@@ -212,7 +212,14 @@ exclude_interfaces = ["eth1"]
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('candidates = "some"', "ice.candidates"),
+        (
+            'candidates = "none"',
+            """ice.candidates: 'none' is not among its values; use "all", "public" or "relay\"""",
+        ),
+        ('turn = "x"', "ice.turn: is text, not a list; docs/reference/configuration.md has"),
+        ('turn = ["x"]', "ice.turn[0]: is text, not a table; docs/reference"),
+        ('relays = "no"', "ice.relays: is text, not true or false; docs/reference"),
+        ("interfaces = [3]", "ice.interfaces[0]: is a whole number, not text; docs/reference"),
         ('interfaces = [""]', "ice.interfaces[0]: '' matches no interface name"),
         ('exclude_interfaces = ["a b"]', "ice.exclude_interfaces[0]: 'a b' matches no"),
     ],

@@ -42,6 +42,7 @@ def test_a_server_is_read_with_its_password(tmp_path: Path) -> None:
         ("turn:turn", "stun:turn", r"ice.turn\[0\].uri: a TURN server is"),
         ("turn.password", "nowhere", r"ice.turn\[0\].password_file: .*nowhere cannot be read"),
         ('username = "alice"', "", r"ice.turn\[0\]"),
+        ('"alice"', '""', r"ice.turn\[0\].username: is empty; write the user name"),
         ('"alice"', '"a\\u0000b"', r"ice.turn\[0\].username"),
         ("username", "user", r"ice.turn\[0\]"),
     ],

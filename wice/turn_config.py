@@ -55,6 +55,8 @@ def read_turn_servers(
             raise fault_here(("uri",), str(error), "") from None
         if uri.is_secure or uri.transport is Transport.TCP:
             raise fault_here(("uri",), f"{section.uri!r}: only UDP is spoken here", "use turn:")
+        if not section.username:
+            raise fault_here(("username",), "is empty", "write the user name of this server")
         path = file(section.password_file, f"ice.turn[{index}].password_file")
         password = _password(path, fault_here)
         try:

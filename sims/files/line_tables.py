@@ -1,6 +1,5 @@
 """Lines and NATs as scenario files write them."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -63,16 +62,6 @@ class _NatSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     one_to_one: bool = False
 
 
-_TYPES: Final = {
-    "array": "a list",
-    "bool": "true or false",
-    "float": "a number",
-    "int": "a whole number",
-    "object": "a table",
-    "str": "text",
-}
-"""msgspec's names for them, and people's."""
-
 _THOUSANDTHS: Final = 1e-3
 
 _FIELDS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
@@ -112,19 +101,9 @@ def convert(table: Any, kind: type[StructT], place: Place) -> StructT:
     """``table``, which is at ``place`` in the file, as a ``kind``; raise Mistake."""
 
     def error(within: Place, why: str, hint: str) -> Mistake:
-        hint = hint or "docs/reference/scenarios.md has all keys"
-        return Mistake((*place, *within), _in_words(why), hint)
+        return Mistake((*place, *within), why, hint)
 
-    return convert_section(table, kind, error)
-
-
-def _in_words(why: str) -> str:
-    """What msgspec says of a value of the wrong type, without its names for types."""
-    wrong = re.match(r"expected `([\w |]+)`, got `(\w+)`", why)
-    if wrong is None:
-        return why
-    expected = [_TYPES.get(name, name) for name in wrong[1].split(" | ") if name != "null"]
-    return f"is {_TYPES.get(wrong[2], wrong[2])}, not {' or '.join(expected)}"
+    return convert_section(table, kind, error, reference="docs/reference/scenarios.md has all keys")
 
 
 def choose(text: str, known: dict[str, ValueT], place: Place, what: str) -> ValueT:
