@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from tests.wireguard.conftest import Host, Pair
+from wice.datagram import Endpoint
 from wice.wireguard import messages
 from wice.wireguard.peer import STAGED_PACKETS_MAX
 from wice.wireguard.timers import (
@@ -217,6 +218,17 @@ def test_the_persistent_keepalive_keeps_its_interval(connected: Pair) -> None:
     connected.run(80.0)
     times = keepalives(connected.a)[before - 1 :]
     assert [round(after - times[0]) for after in times] == [0, 25, 50, 75]
+
+
+def test_a_peer_hears_at_once_of_another_path(connected: Pair) -> None:
+    connected.a.set_path(connected.b, persistent_keepalive_s=25)
+    before = len(keepalives(connected.a))
+    connected.a.endpoint = Endpoint("198.51.100.77", 4)
+    for _ in range(2):
+        connected.a.set_path(connected.b, persistent_keepalive_s=25)
+        assert len(keepalives(connected.a)) == before + 1
+    connected.run(0.1)
+    assert connected.b.roamed()[-1].remote == connected.a.endpoint
 
 
 def test_traffic_postpones_the_persistent_keepalive(connected: Pair) -> None:

@@ -123,7 +123,8 @@ class Peer:
                 self._initiate(now, is_urgent=has_moved and self.keypairs.next is None)
         else:
             self._send_staged(now)
-            if persistent_keepalive_s and not had_keepalive:
+            if persistent_keepalive_s and (has_moved or not had_keepalive):
+                # The peer's packets come here from when it hears from here: it may wait for us.
                 self._send_keepalive(now)
             elif persistent_keepalive_s:
                 self.timers.persistent_keepalive_at_s = now + persistent_keepalive_s
