@@ -35,6 +35,10 @@ class _MoveSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
     gap_s: float = 0.0
 
 
+class _AddressChangeSection(_TargetSection, forbid_unknown_fields=True, kw_only=True):
+    ip_version: int | None = None
+
+
 class _LinkDownSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
     direction: str = "both"
 
@@ -79,7 +83,7 @@ _SECTIONS: Final[dict[str, type[_FaultSection]]] = {
     "stop": _LastingSection,
     "sleep": _LastingSection,
     "move": _MoveSection,
-    "address-change": _TargetSection,
+    "address-change": _AddressChangeSection,
     "nat-reboot": _TargetSection,
     "link-down": _LinkDownSection,
     "degrade": _DegradeSection,

@@ -1,6 +1,7 @@
 """What stands at a site's line whatever its NAT does: RFC 6092, and ruder ones."""
 
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Final, TypeVar
 
 from sims.internet.connections import (
     MidStream,
@@ -17,6 +18,7 @@ from wice.datagram import Endpoint
 FLOWS_MAX: Final = 16_384
 """Of each protocol."""
 HTTPS_PORT: Final = 443
+IP_VERSIONS: Final = (4, 6)
 
 _Flow = tuple[Endpoint, Endpoint]
 """The socket inside, and the one outside."""
@@ -33,10 +35,10 @@ class PacketFilter:
         self._udp_flows: dict[_Flow, UdpFlow] = {}
         self._tcp_flows: dict[_Flow, TcpConnection] = {}
 
-    def forget(self) -> None:
-        """Lose all flows, as in a reboot."""
-        self._udp_flows.clear()
-        self._tcp_flows.clear()
+    def forget(self, ip_versions: Collection[int] = IP_VERSIONS) -> None:
+        """Lose all flows of these, as in a reboot."""
+        self._udp_flows = _without(self._udp_flows, ip_versions)
+        self._tcp_flows = _without(self._tcp_flows, ip_versions)
 
     def outbound(self, packet: Packet, now_s: float, *, is_translated: bool) -> Drop | None:
         """Why ``packet`` may not leave, if so.
@@ -100,3 +102,14 @@ class PacketFilter:
             full=Drop.FIREWALL_FULL,
         )
         return followed if isinstance(followed, Drop) else None
+
+
+_State = TypeVar("_State")
+
+
+def _without(flows: Mapping[_Flow, _State], ip_versions: Collection[int]) -> dict[_Flow, _State]:
+    return {
+        flow: state
+        for flow, state in flows.items()
+        if (6 if flow[0].is_ipv6 else 4) not in ip_versions
+    }

@@ -145,18 +145,19 @@ class _Lan:
             lease = self._leases[machine] = _Lease(ipv4, self._ipv6(number), number)
         return lease
 
-    def renumber(self) -> list[Attachment]:
+    def renumber(self, ip_versions: Collection[int]) -> list[Attachment]:
         """Give other public addresses to all machines, also to those that are away.
 
         Give those whose addresses have become others.
         """
         changed = []
-        if self._prefix is not None:
+        if self._prefix is not None and 6 in ip_versions:
             self._prefix = self._plan.site_prefix()
+        is_ipv4_other = 4 in ip_versions and self.router.is_transparent(4)
         for machine, lease in self._leases.items():
             before = lease.addresses
             lease.ipv6 = self._ipv6(lease.ipv6_number)
-            if lease.ipv4 is not None and self.router.is_transparent(4):
+            if lease.ipv4 is not None and is_ipv4_other:
                 former, lease.ipv4 = lease.ipv4, self.router.pool().take()
                 self.router.pool().give_back(former)
             attachment = self.attachments.get(machine)
@@ -217,13 +218,17 @@ class Network:
     def line_of(self, site: str) -> LineModel:
         return self._lans[site].router.line
 
-    def change_address(self, site: str) -> None:
-        """Give it other public addresses; its NATs and its firewall forget everything."""
+    def change_address(self, site: str, ip_version: int | None = None) -> None:
+        """Give it other public addresses; its NATs and its firewall forget everything.
+
+        ip_version: of this one alone.
+        """
         lan = self._lans[site]
-        lan.router.forget()
-        lan.router.change_outside_address()
-        changed = lan.renumber()
-        for attachment in changed:
+        ip_versions = self._ip_versions if ip_version is None else (ip_version,)
+        lan.router.forget(ip_versions)
+        if 4 in ip_versions:
+            lan.router.change_outside_address()
+        for attachment in lan.renumber(ip_versions):
             if attachment.on_change is not None:
                 attachment.on_change()
 

@@ -1,6 +1,6 @@
 """A site at work: its LAN, its NATs, its firewall, and its line to what is above it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from ipaddress import IPv4Interface
 from random import Random
@@ -214,12 +214,13 @@ class Router:
         if self._filter is not None:
             self._filter.forget()
 
-    def forget(self) -> None:
-        """Lose all mappings and flows."""
-        for nat in self.nats:
-            nat.forget()
+    def forget(self, ip_versions: Collection[int]) -> None:
+        """Lose all mappings and flows of these."""
+        if 4 in ip_versions:
+            for nat in self.nats:
+                nat.forget()
         if self._filter is not None:
-            self._filter.forget()
+            self._filter.forget(ip_versions)
 
     def change_outside_address(self) -> None:
         """Give the outermost NAT another one."""

@@ -226,6 +226,12 @@ class FaultRules:
                 f"{target} is known by its address, which stays",
                 "name a site with machines",
             )
+        if isinstance(fault, AddressChange) and fault.ip_version not in (None, *self._ip_versions):
+            raise Mistake(
+                (*place, "ip_version"),
+                f"there is no IPv{fault.ip_version} in the scenario",
+                f"known versions: {', '.join(map(str, self._ip_versions))}",
+            )
         if isinstance(fault, NatReboot) and (site is None or not site.nats):
             raise Mistake(
                 target_place,

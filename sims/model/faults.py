@@ -75,9 +75,13 @@ class Move(Lasting):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressChange(Fault):
-    """Site ``target`` gets other public addresses; its NAT forgets everything."""
+    """Site ``target`` gets other public addresses; its NAT forgets everything.
+
+    ip_version: the one whose addresses change, 4 or 6; None is both.
+    """
 
     target: str
+    ip_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,7 +86,7 @@ class FaultDriver:
                 await trio.sleep_until(self._began_s + fault.leaves_again_at_s)
                 await self._move(fault, home)
             case AddressChange():
-                self._network.change_address(fault.target)
+                self._network.change_address(fault.target, fault.ip_version)
             case NatReboot():
                 self._network.reboot_nat(fault.target)
             case Partition():

@@ -323,6 +323,30 @@ def test_a_public_machine_moves_to_new_addresses_and_hears_of_it() -> None:
         assert not sendto(b, former[version == 6], a)
 
 
+@pytest.mark.parametrize("ip_version", [4, 6])
+def test_the_addresses_of_one_version_change_alone(ip_version: int) -> None:
+    world = World(site("a", firewall=Firewall.STATEFUL), site("b"))
+    a, b = world.machine("a"), world.machine("b")
+    former = {version: a.endpoint(version) for version in (4, 6)}
+    for version in (4, 6):
+        assert sendto(a, b.endpoint(version), b) == [former[version]]
+    world.network.change_address("a", ip_version)
+    for version in (4, 6):
+        is_same = version != ip_version
+        assert (a.endpoint(version) == former[version]) is is_same
+        # The firewall has not forgotten who was asked over the other version.
+        assert bool(sendto(b, a.endpoint(version), a)) is is_same
+
+
+def test_behind_a_nat_another_prefix_leaves_ipv4_alone() -> None:
+    world = World(site("home", PORT_RESTRICTED), site("server"))
+    client, server = world.machine("home"), world.machine("server")
+    public = seen_by(server, client)
+    world.network.change_address("home", 6)
+    assert sendto(server, public, client)
+    assert seen_by(server, client) == public
+
+
 def test_addresses_change_for_those_that_are_away_too() -> None:
     world = World(site("a"))
     a = world.machine("a")

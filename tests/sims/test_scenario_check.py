@@ -212,6 +212,10 @@ FAULTS: list[tuple[Fault, str]] = [
         "target: bootstrap-1 is known by its address, which stays; name a site with machines",
     ),
     (
+        AddressChange(at_s=1, target="home", ip_version=5),
+        "ip_version: there is no IPv5 in the scenario; known versions: 4",
+    ),
+    (
         NatReboot(at_s=1, target="rack"),
         "target: rack has no NAT; name a site with one",
     ),

@@ -589,6 +589,7 @@ def test_the_stories_that_must_be_there_are_there() -> None:
         "partition-and-heal",
         "bootstrap-loss",
         "address-changes",
+        "new-prefix",
         "lossy-satellite",
         "udp-blocked",
         "community-20",
