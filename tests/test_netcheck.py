@@ -98,8 +98,10 @@ def test_a_bad_configuration_is_a_line(tmp_path: Path, text: str, why: str) -> N
 
 @pytest.mark.parametrize("text", ["", "host:port", "2001:db8::1", "stuns:x"])
 def test_a_bad_server_is_a_line(text: str) -> None:
-    with pytest.raises(ConfigError, match="--server"):
+    with pytest.raises(ConfigError, match="--server") as refused:
         named_servers(None, [text])
+    assert repr(text) in refused.value.why or text.startswith("stuns:")
+    assert "'stun:" not in refused.value.why
 
 
 def test_without_a_file_it_says_that_a_server_will_do(

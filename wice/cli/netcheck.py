@@ -61,10 +61,11 @@ def named_servers(config: FilePath | None, servers: Sequence[str]) -> tuple[Stun
 
 def _server(text: str, where: str) -> StunURI:
     is_uri = text.lower().startswith(("stun:", "stuns:"))
+    whole = text if is_uri else f"stun:{text}"
     try:
-        uri = parse_stun_uri(text if is_uri else f"stun:{text}")
+        uri = parse_stun_uri(whole)
     except ValueError as error:
-        raise ConfigError(where, str(error)) from None
+        raise ConfigError(where, str(error).replace(repr(whole), repr(text))) from None
     if uri.is_secure:
         raise ConfigError(where, "STUN over TLS is not supported", "use stun:")
     return uri
