@@ -123,9 +123,15 @@ MISTAKES = [
     (BOOTSTRAP + "traffic_gb_per_day = -1", "relay.traffic_gb_per_day", "more than 0"),
     (BOOTSTRAP + 'announce = { "10.0.0.5" = "me" }', "relay.announce", "PUBLIC ADDRESS"),
     (BOOTSTRAP + 'announce = { "10.0.0.5" = "::1" }', "relay.announce", "IPv4"),
+    (BOOTSTRAP + 'announce = { "10.0.0.5" = "10.0.0.6" }', "relay.announce", "10.0.0.6 is no pub"),
     (BOOTSTRAP + 'allowed_networks = ["10.0.0.1/8"]', "relay.allowed_networks[0]", "10.0.0.0/8"),
     (BOOTSTRAP + 'denied_networks = ["all"]', "relay.denied_networks[0]", "ADDRESS/LENGTH"),
 ]
+
+
+def test_a_relay_of_a_private_network_can_be_announced_there(write: Write) -> None:
+    text = 'announce = { "10.0.0.5" = "10.9.0.6" }\nallowed_networks = ["10.9.0.0/16"]'
+    assert load_config(write(BOOTSTRAP + text)).relay.announced == {"10.0.0.5": "10.9.0.6"}
 
 
 def test_a_relay_has_budgets_in_units_that_people_read(write: Write) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from wice.platform import IPNetwork
 from wice.section import Place, convert_section
-from wice.turn import Budgets
+from wice.turn import Budgets, PeerPolicy
 
 TURN_PORT: Final = 3478
 """RFC 8656 section 22; STUN's, too."""
@@ -63,13 +63,14 @@ def read_relay(table: Any, fault: Fault) -> RelayConfig:
     if not 1 <= section.port <= 65_535:
         raise fault(("port",), f"{section.port} is no port", "use 1 to 65535")
     budgets = _budgets(section, fault)
+    allowed_networks = _networks(section.allowed_networks, "allowed_networks", fault)
     return RelayConfig(
         is_enabled=section.enabled,
         port=section.port,
         relayed_ports=_relayed_ports(section, fault),
-        announced=_announced(section.announce, fault),
+        announced=_announced(section.announce, allowed_networks, fault),
         budgets=budgets,
-        allowed_networks=_networks(section.allowed_networks, "allowed_networks", fault),
+        allowed_networks=allowed_networks,
         denied_networks=_networks(section.denied_networks, "denied_networks", fault),
     )
 
@@ -124,7 +125,10 @@ def _relayed_ports(section: _RelaySection, fault: Fault) -> range | None:
     return relayed_ports
 
 
-def _announced(announce: Mapping[str, str], fault: Fault) -> dict[str, str]:
+def _announced(
+    announce: Mapping[str, str], allowed_networks: tuple[IPNetwork, ...], fault: Fault
+) -> dict[str, str]:
+    policy = PeerPolicy(allowed=allowed_networks)
     announced: dict[str, str] = {}
     for bound, public in announce.items():
         try:
@@ -137,6 +141,13 @@ def _announced(announce: Mapping[str, str], fault: Fault) -> dict[str, str]:
                 ("announce",),
                 f"{bound} and {public} are of two families",
                 "an IPv4 address stands for an IPv4 address, IPv6 for IPv6",
+            )
+        if not policy.allows(str(pair[1])):
+            raise fault(
+                ("announce",),
+                f"{public} is no public address",
+                "write the one that peers reach this host at, or allow its network by "
+                "relay.allowed_networks",
             )
         announced[str(pair[0])] = str(pair[1])
     return announced
