@@ -206,3 +206,11 @@ def test_modules_are_there_before_the_fork() -> None:
     preload(("colorsys",))
     (done,) = run_all(lambda _: "colorsys" in sys.modules, [0])
     assert done.value is True
+
+
+def test_of_a_group_of_exceptions_the_last_one_is_said() -> None:
+    def work(_job: int) -> None:
+        raise ExceptionGroup("several", [KeyError("one"), ValueError("the other")])
+
+    (done,) = run_in_processes(work, [1], 1)
+    assert done.failure == "ended with exit status 1: ValueError: the other"
