@@ -190,6 +190,19 @@ def test_lost_consent_does_not_give_up_a_peer_that_wireguard_hears(mesh: Mesh) -
         assert side.machine.state is State.CHECKING
 
 
+def test_silence_is_over_when_its_time_comes_however_that_is_rounded(mesh: Mesh) -> None:
+    mesh.run(5.0)
+    mesh.is_path_up = False
+    mesh.run(CONSENT_EXPIRY_S - 12.0)
+    milliseconds = (mesh.now - number / 1000 for number in range(1000))
+    heard_at = next(at for at in milliseconds if (at + LIVE_TRAFFIC_S) - at < LIVE_TRAFFIC_S)
+    for side in sides(mesh):
+        side.machine.traffic_received(heard_at, mesh.now)
+    mesh.run(LIVE_TRAFFIC_S + 5.0)
+    for side in sides(mesh):
+        assert side.machine.state is State.CHECKING
+
+
 def test_a_session_that_outlived_its_path_needs_no_handshake_on_the_next(mesh: Mesh) -> None:
     mesh.run(5.0)
     mesh.is_path_up = mesh.is_handshake_simulated = False

@@ -470,7 +470,7 @@ class PeerMachine:
     def _path_lost(self, generation: Generation, now: float) -> None:
         if generation is not self._generations.carrying:
             return
-        if self._heard_at is not None and now - self._heard_at < LIVE_TRAFFIC_S:
+        if self._heard_at is not None and now < self._heard_at + LIVE_TRAFFIC_S:
             self._unheard_until = self._heard_at + LIVE_TRAFFIC_S
             # WireGuard may be heard and not hear us: any other pair that works is taken at once.
             self._is_path_doubted = True
