@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ from p2p.streams import (
     StreamClosedError,
     open_frame_stream,
 )
+from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError, SignalingError, SignalingUnavailableError
 
 DIAL_TIMEOUT_S = 10.0
@@ -181,19 +183,38 @@ class Host:
                         with trio.move_on_after(DIAL_STAGGER_S):
                             await failed.wait()
             if scope.cancelled_caught:
-                reasons.append(f"no answer within {DIAL_TIMEOUT_S:g} s")
+                silent = ", ".join(map(_endpoint, addresses))
+                reasons.append(f"{silent}: no answer over TCP within {DIAL_TIMEOUT_S:g} s")
         finally:
             del self._dialling[peer_id]
             done.set()
         if not self.is_connected(peer_id):
-            raise SignalingUnavailableError(f"cannot reach {peer_id}: " + "; ".join(reasons))
+            raise SignalingUnavailableError("; ".join(reasons))
 
     async def _dial_address(self, peer_id: str, address: TcpAddress) -> INetConn:
         try:
             return await self._swarm.dial_addr(Multiaddr(str(address)), ID.from_base58(peer_id))
         except SwarmException as error:
-            reason = error.__cause__ or error
-            raise SignalingUnavailableError(f"{address}: {reason}") from error
+            refusal = _refusal_of_the_network(error)
+            reason = f" ({os.strerror(refusal.errno)})" if refusal and refusal.errno else ""
+            said = f"{_endpoint(address)} does not answer over TCP{reason}"
+            if refusal is None:
+                said = f"{_endpoint(address)}: {error.__cause__ or error}"
+            raise SignalingUnavailableError(said) from error
+
+
+def _endpoint(address: TcpAddress) -> str:
+    return str(Endpoint(address.host, address.port))
+
+
+def _refusal_of_the_network(error: BaseException) -> OSError | None:
+    """The innermost: trio's own around it tells of all attempts, and not why they failed."""
+    refusal, cause = None, error.__cause__
+    while cause is not None:
+        if isinstance(cause, OSError):
+            refusal = cause
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
+    return refusal
 
 
 @lru_cache(maxsize=PEER_IDS_CACHED_MAX)

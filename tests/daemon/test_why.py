@@ -75,8 +75,8 @@ def test_a_refusal_names_a_few_peers_only() -> None:
 def test_trouble_with_the_overlay_has_its_reasons() -> None:
     assert overlay_trouble({"joined": True, "unreachable": {"12D3": "refused"}}) == ""
     assert overlay_trouble({"joined": False, "unreachable": {}}) == "it is being joined"
-    three = {"joined": False, "unreachable": {"a": "refused", "b": "timeout", "c": "timeout"}}
-    assert overlay_trouble(three) == "no node of it answers (a: refused, b: timeout)"
+    three = {"joined": False, "unreachable": {"a": "1 is dead", "b": "2 is dead", "c": "3 is"}}
+    assert overlay_trouble(three) == "no node of it answers (1 is dead, 2 is dead)"
 
 
 def answer(mesh: Mesh, side: Side) -> dict[str, Any]:

@@ -21,7 +21,7 @@ NAMES_MAX = 8
 """Peers that a refusal names."""
 
 OVERLAY_REASONS_MAX = 2
-"""Nodes that are said to be unreachable."""
+"""Nodes of which it is said why they are unreachable."""
 
 
 def explain_peer(
@@ -79,8 +79,7 @@ def overlay_trouble(status: Mapping[str, Any]) -> str:
     """Why this host is not in the overlay, empty while it is; from ``Transport.status``."""
     if status.get("joined"):
         return ""
-    unreachable = list(status.get("unreachable", {}).items())[:OVERLAY_REASONS_MAX]
-    reasons = ", ".join(f"{node}: {reason}" for node, reason in unreachable)
+    reasons = ", ".join(list(status.get("unreachable", {}).values())[:OVERLAY_REASONS_MAX])
     return f"no node of it answers ({reasons})" if reasons else "it is being joined"
 
 
