@@ -61,6 +61,17 @@ def test_a_person_sees_what_is_relayed_and_by_whom() -> None:
     assert "  relay: 192.0.2.10:3478, asking\n" in text
 
 
+def test_an_overlay_that_was_joined_is_lost_and_not_yet_to_be_joined() -> None:
+    for joined, joined_s, said in (
+        (False, None, "not joined yet"),
+        (True, 0.4, "joined"),
+        (False, 0.4, "lost"),
+    ):
+        answer = status(None, None)
+        answer["overlay"] |= {"joined": joined, "joined_s": joined_s}
+        assert format_status(answer).startswith(f"overlay: {said}\n")
+
+
 def test_who_relays_sees_for_how_many() -> None:
     allocation = {"client": "192.0.2.1:1", "relayed": ["192.0.2.10:50000"], "expires_in_s": 1.0}
     allocations = [{"member": name, **allocation} for name in ("one", "one", "two")]

@@ -31,6 +31,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
 
 def _overlay_lines(overlay: dict[str, Any]) -> Iterator[str]:
     state = "joined" if overlay.get("joined") else "not joined yet"
+    if state != "joined" and overlay.get("joined_s") is not None:
+        state = "lost"
     yield f"overlay: {state}"
     yield f"  peer id: {overlay['peer_id']}"
     yield f"  connections: {len(overlay['connections'])}"
