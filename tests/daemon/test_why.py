@@ -176,3 +176,13 @@ def test_the_table_has_a_bound_and_what_answers_comes_first() -> None:
 def test_an_answer_of_another_version_is_one_line() -> None:
     with pytest.raises(RemoteProtocolError, match="one version"):
         format_why({"version": 1, "sentence": "direct"})
+
+
+def test_an_address_behind_a_nat_is_not_called_the_one_of_the_nat() -> None:
+    mesh = Mesh()
+    mesh.run(5.0)
+    said = answer(mesh, mesh.controlling)
+    (pair,) = said["pairs"]
+    assert f"  {pair['from']} (host)  " in format_why(said)
+    pair["from_type"] = "prflx"
+    assert f"  via {pair['from']} (prflx)  " in format_why(said)

@@ -49,12 +49,18 @@ def _rank(pair: dict[str, Any]) -> int:
 
 def _row(pair: dict[str, Any]) -> tuple[str, ...]:
     return (
-        f"{pair['from'] or 'any address'} ({pair['from_type']})",
+        _from(pair),
         f"{pair['to']} ({pair['to_type']})",
         "selected" if pair["is_selected"] else f"{pair['state']}",
         _checks(pair),
         _last_answer(pair),
     )
+
+
+def _from(pair: dict[str, Any]) -> str:
+    """The type is that of the mapped address, and a pair knows only our own behind it."""
+    via = "via " if pair["from_type"] in ("srflx", "prflx") else ""
+    return f"{via}{pair['from'] or 'any address'} ({pair['from_type']})"
 
 
 def _checks(pair: dict[str, Any]) -> str:
