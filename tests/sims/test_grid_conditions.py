@@ -24,12 +24,13 @@ def play(
 
 def first_s(lines: list[dict[str, Any]], machine: str, **fields: Any) -> float:
     """When a daemon reported first what has these fields."""
-    return next(
+    at_s: float = next(
         line["at_s"]
         for line in lines
         if line.get("machine") == machine
         and all(line.get(name) == value for name, value in fields.items())
     )
+    return at_s
 
 
 @pytest.mark.parametrize("condition", list(CONDITIONS))
