@@ -149,8 +149,9 @@ def _said_when(what: str, age_s: float) -> str:
 class Destinations(Check):
     """Every packet of WireGuard goes to a path that ICE selected, or back where one came from.
 
-    Along a path that was lost it goes on with initiations until there is another: one that may
-    come back beats none. Nothing of that outlives the daemon.
+    Along a path that was lost it goes on, with what its session still carries and then with
+    initiations, until there is another: one that may come back beats none. Nothing of that outlives
+    the daemon.
 
     What a relay passes on is its client's, who is asked where it is wrapped.
     """
@@ -177,7 +178,7 @@ class Destinations(Check):
             self._selected[machine, peer] = selected
             self._allow(machine, selected, peer, _Allowed(now_s, math.inf))
         elif event.cause == str(Stimulus.PATH_LOST):
-            until_s = now_s + SWITCHES_WITHIN_S
+            until_s = now_s + SESSION_LIFETIME_S
             self._allow(machine, before, peer, _Allowed(now_s, until_s, initiations=True))
 
     def _allow(self, machine: str, destination: Way | None, peer: str, allowed: "_Allowed") -> None:

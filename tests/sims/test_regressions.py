@@ -14,6 +14,10 @@ SEEDS = {
     # A path was lost and found within the life of one WireGuard session: no handshake followed,
     # and a peer whose pings came through was called selected, not connected, for two minutes.
     "a session older than its path": ("swarm", 138),
+    # A daemon spun for ever: the end of a silence was due by one reckoning and not yet by another.
+    "an end of silence between two floats": ("swarm", 23),
+    # WireGuard's session goes on along a lost path through a relay that nothing had come by.
+    "a session on a lost relayed path": ("swarm", 52),
 }
 
 
