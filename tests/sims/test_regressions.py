@@ -18,6 +18,9 @@ SEEDS = {
     "an end of silence between two floats": ("swarm", 23),
     # WireGuard's session goes on along a lost path through a relay that nothing had come by.
     "a session on a lost relayed path": ("swarm", 52),
+    # Back in a network that it had left, a home's relay refreshed the allocation of then, and
+    # relayed from another address than the home told of: half of the pings were lost.
+    "two allocations of one home": ("swarm", 85),
 }
 
 

@@ -435,6 +435,32 @@ async def test_a_changed_network_costs_nothing_where_it_did_not_move_us(
     assert {a.mapped for a in world.relays.allocations} == {world.cable.client}
 
 
+async def test_back_where_it_was_before_it_allocates_anew(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    """The server still has the allocation of then, and refreshes that: it relayed from an address
+    that no peer was told, and the one of now ended.
+    """
+    world = start(NEAR)
+    await trio.sleep(1)
+    home, away = world.cable.client, Endpoint("198.51.100.8", 40_000)
+    for client in (away, home):
+        world.cable.client = client
+        world.relays.network_changed()
+        await trio.sleep(1)
+    world.relays.seen_as(NEAR.endpoint, home)
+    world.relays.seen_as(FAR.endpoint, away)
+    await trio.sleep(1)
+    allocations = world.relays.allocations
+    assert {a.mapped for a in allocations} == {home}
+    world.relays.seen_as(NEAR.endpoint, home)
+    await trio.sleep(1)
+    assert world.relays.allocations == allocations
+    world.carry(b"hello")
+    await trio.sleep(1)
+    assert [str(base) for base, _, _ in world.cable.at_peers] == [world.base()]
+
+
 async def test_a_probe_asks_each_server_however_many_peers_want_it(
     autojump_clock: trio.testing.MockClock, start: StartWorld
 ) -> None:

@@ -114,6 +114,7 @@ class Interfaces:
         self._drivers.append(ice)
         relays = Relays(device.port, self._platform.random_bytes, self._events)
         relays.on_changed = lambda: ice.set_relayed_candidates(relayed_candidates(relays))
+        ice.on_mapped = lambda mapping: relays.seen_as(mapping.server, mapping.mapped)
         relays.on_silent = self._relay_servers.set_silent
         relays.on_refused = partial(self._relay_refused, transport)
         self.relays.append(relays)

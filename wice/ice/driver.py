@@ -57,6 +57,8 @@ class IceDriver:
         are told of them.
         """
         self.on_candidates_changed: Callable[[], None] = lambda: None
+        self.on_mapped: Callable[[Mapping], None] = lambda _: None
+        """Is told what each answer of a STUN server says, be it news or not."""
         self._port = port
         self._local_addresses = local_addresses
         self._events = events
@@ -181,8 +183,10 @@ class IceDriver:
             if registration is None:
                 raise RemoteProtocolError("a check for no ufrag of ours")
         elif self._gatherer.awaits(message.transaction_id):
-            self._gatherer.receive_message(message, source, destination, now)
+            mapping = self._gatherer.receive_message(message, source, destination, now)
             self._drain_gatherer()
+            if mapping is not None:
+                self.on_mapped(mapping)
             return
         else:
             registration = self._routes.get(message.transaction_id)

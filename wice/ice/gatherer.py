@@ -120,14 +120,16 @@ class Gatherer:
 
     def receive_message(
         self, message: Message, source: Endpoint, destination: str | None, now: float
-    ) -> None:
-        """Take a response; raise RemoteProtocolError for one that is dropped."""
+    ) -> Mapping | None:
+        """Take a response and give what it says; raise RemoteProtocolError for one that is
+        dropped.
+        """
         query = self._queries.get(source)
         if query is None or message.transaction_id != query.transaction_id:
             raise RemoteProtocolError("an answer of a STUN server that was not asked")
         if message.message_class is Class.ERROR:
             self._settle(query, now)
-            return
+            return None
         value = message.require(Attribute.XOR_MAPPED_ADDRESS)
         mapped = unpack_xor_address(value, message.transaction_id)
         base = destination or self._default_base(source)
@@ -143,6 +145,7 @@ class Gatherer:
         query.mapping = Mapping(Endpoint(base, self._port), source, mapped)
         query.confirmed_at_s = now
         self._settle(query, now)
+        return query.mapping
 
     def handle_timeout(self, now: float) -> None:
         for query in self._queries.values():

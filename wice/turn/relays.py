@@ -172,6 +172,18 @@ class Relays:
             self._may_probe_at_s = now + PROBE_INTERVAL_S
             self.network_changed()
 
+    def seen_as(self, server: Endpoint, mapped: Endpoint) -> None:
+        """``server`` said over STUN where it sees the port; allocate anew if that is elsewhere.
+
+        A server knows an allocation by where its client is (RFC 8656 section 3.2). In a network that
+        we left and came back to, it refreshes the one of then, and relays from another address than
+        we tell of.
+        """
+        link = self._by_server.get(server)
+        if link is not None and link.client.mapped not in (None, mapped):
+            link.client.restart(trio.current_time())
+            self._drain(link)
+
     def status(self) -> list[dict[str, Any]]:
         """Each server as ``wice status`` shows it, in plain JSON values."""
         return [
