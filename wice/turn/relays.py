@@ -175,9 +175,9 @@ class Relays:
     def seen_as(self, server: Endpoint, mapped: Endpoint) -> None:
         """``server`` said over STUN where it sees the port; allocate anew if that is elsewhere.
 
-        A server knows an allocation by where its client is (RFC 8656 section 3.2). In a network that
-        we left and came back to, it refreshes the one of then, and relays from another address than
-        we tell of.
+        A server knows an allocation by where its client is (RFC 8656 section 3.2). In a network
+        that we left and came back to, it refreshes the one of then, and relays from another address
+        than we tell of.
         """
         link = self._by_server.get(server)
         if link is not None and link.client.mapped not in (None, mapped):
