@@ -219,11 +219,20 @@ STATUS = {
         "connections": [],
         "unreachable": {PEER_ID: "no answer"},
     },
+    "relay": {"port": 3478, "allocations": [{"member": "12D3KooW", "relayed": "192.0.2.9:50000"}]},
     "interfaces": [
         {
             "name": "wg0",
             "public_key": str(THEIRS),
             "listen_port": 51_820,
+            "relays": [
+                {
+                    "server": "192.0.2.9:3478",
+                    "state": "allocated",
+                    "relayed": ["192.0.2.9:50000"],
+                    "reason": "",
+                }
+            ],
             "addresses": ["10.77.0.1/24"],
             "device": "embedded",
             "peers": [

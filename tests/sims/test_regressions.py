@@ -21,6 +21,8 @@ SEEDS = {
     # Back in a network that it had left, a home's relay refreshed the allocation of then, and
     # relayed from another address than the home told of: half of the pings were lost.
     "two allocations of one home": ("swarm", 85),
+    # A direct pair that had worked once and was not kept warm was never tried again.
+    "a direct pair of long ago": ("swarm", 126),
 }
 
 

@@ -253,7 +253,7 @@ class Selection:
         return [] if self.pair is None else self._spares.take_due(self._list, self.pair, now)
 
     def retry_direct(self, now: float) -> None:
-        """While the path is relayed, let direct pairs that failed be tried again, ever slower."""
+        """While the path is relayed, have direct pairs that fail tried again, ever slower."""
         if not self.is_relayed or now < self._upgrade_at:
             return
         self._upgrade_tried_at = now
@@ -261,7 +261,9 @@ class Selection:
         self._upgrade_wait_s = min(longer_s, self._timing.upgrade_max_s)
         self._upgrade_at = now + self._upgrade_wait_s
         for pair in self._list:
-            if pair.state is State.FAILED and not pair.is_relayed:
+            worked_once = pair.state is State.SUCCEEDED and not pair.is_valid(now)
+            is_over = pair.state is State.FAILED or (worked_once and pair.check is None)
+            if is_over and not pair.is_relayed:
                 pair.state, pair.is_retry = State.WAITING, True
 
     def retry_direct_soon(self, now: float) -> None:
