@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from wice.config import NamedPeer
 from wice.datagram import Endpoint, Path
@@ -88,7 +89,7 @@ async def supervisor(nursery: trio.Nursery, autojump_clock: trio.abc.Clock) -> I
 
 
 async def test_only_what_a_session_brings_proves_that_it_lives(
-    supervisor: InterfaceSupervisor,
+    autojump_clock: trio.testing.MockClock, supervisor: InterfaceSupervisor
 ) -> None:
     """A peer that was restarted with another preshared key starts handshakes without end."""
     device: Any = supervisor.device
