@@ -1,15 +1,23 @@
-"""Options that several verbs have: files to write, and where they may be."""
+"""Arguments and options that several verbs have, and what they stand for."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from sims.model.scenario import Scenario
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 STDOUT: Final = "-"
+DEFAULT_SEED: Final = 1
+SEED_MAX: Final = 2**63 - 1
+SEED_TYPE: Final = click.IntRange(0, SEED_MAX)
+JOBS_MAX: Final = 1_024
 
 
 def check_writable(
@@ -41,3 +49,26 @@ html_option = output_option(
 junit_option = output_option(
     "junit", "Write the result there as JUnit XML, which CI systems show.", allow_dash=False
 )
+json_option = output_option(
+    "json", "Write the result there as one JSON object; - is standard output.", allow_dash=True
+)
+jobs_option = click.option(
+    "--jobs",
+    metavar="J",
+    type=click.IntRange(1, JOBS_MAX),
+    help="How many run at the same time.  [default: one for each processor]",
+)
+scenario_argument = click.argument("scenario", metavar="SCENARIO")
+seed_option = click.option("--seed", type=SEED_TYPE, default=DEFAULT_SEED, show_default=True)
+
+
+def load(name: str) -> "Scenario":
+    """Raise ConfigError."""
+    from sims.files.scenario_file import find_scenario, load_scenario
+
+    return load_scenario(find_scenario(name))
+
+
+def replay_command(scenario: str, seed: int) -> str:
+    """What shows again what a seed did."""
+    return f"wice sim replay {shlex.quote(scenario)} --seed {seed}"

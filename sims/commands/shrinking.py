@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from sims.commands.options import STDOUT, check_writable
+from sims.commands.options import (
+    SEED_TYPE,
+    STDOUT,
+    check_writable,
+    jobs_option,
+    load,
+    scenario_argument,
+)
 from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -77,8 +84,8 @@ def shrink_to_file(
 
 
 @click.command()
-@click.argument("scenario", metavar="SCENARIO")
-@click.option("--seed", type=click.IntRange(0), required=True, help="The one that failed.")
+@scenario_argument
+@click.option("--seed", type=SEED_TYPE, required=True, help="The one that failed.")
 @click.option(
     "--check",
     metavar="NAME",
@@ -92,12 +99,7 @@ def shrink_to_file(
     callback=check_writable,
     help="Write the small scenario there; - is standard output.  [default: named by what fails]",
 )
-@click.option(
-    "--jobs",
-    metavar="J",
-    type=click.IntRange(1, 1_024),
-    help="How many run at the same time.  [default: one for each processor]",
-)
+@jobs_option
 @click.option(
     "--time-max-s",
     metavar="S",
@@ -120,10 +122,9 @@ def shrink(
     times, and keeps what still ends in the same violation. Exits 1 if there is none with this
     seed, and writes nothing then.
     """
-    from sims.files.scenario_file import find_scenario, load_scenario
     from sims.many.shrink import DoesNotFailError
 
-    loaded = load_scenario(find_scenario(scenario))
+    loaded = load(scenario)
     try:
         went_on = shrink_to_file(loaded, scenario, seed, output, jobs, time_max_s, check=check)
     except DoesNotFailError as error:
