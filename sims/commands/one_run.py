@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sims.capture.capture import Capture
     from sims.model.result import RunResult
     from sims.model.scenario import Scenario
-    from sims.running.run import Progress
+    from sims.running.progress import Progress
     from sims.running.story_recorder import StoryRecorder
 
 SUBJECTS_MAX: Final = 2

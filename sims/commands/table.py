@@ -18,7 +18,7 @@ from sims.many.swarm import SeedResult, SwarmResult
 from sims.model.result import PairResult, RunResult, Violation
 
 if TYPE_CHECKING:
-    from sims.running.run import Progress
+    from sims.running.progress import Progress
 
 MATRIX_MACHINES_MAX: Final = 12
 """More machines than this are summed up; a matrix of them fits on no terminal."""

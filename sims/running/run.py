@@ -3,12 +3,10 @@
 import gc
 import resource
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import trio
 
@@ -16,7 +14,6 @@ from sims.capture.capture import Capture
 from sims.checks import Checks
 from sims.internet.network import Network
 from sims.internet.packet import PacketEvent
-from sims.machines.machine import SimulatedMachine
 from sims.machines.machine_files import COMMUNITY
 from sims.machines.mesh import Mesh
 from sims.model.faults import Fault
@@ -29,17 +26,17 @@ from sims.running.churn import asked_of_churn, plan_faults
 from sims.running.fault_driver import FaultDriver
 from sims.running.pair_results import pair_results
 from sims.running.pings import Pings
+from sims.running.progress import OnProgress, Progress
 from sims.running.story_recorder import StoryRecorder
-from sims.running.trace import Trace
+from sims.running.surroundings import SimulatedSurroundings
+from sims.running.trace import Trace, open_trace_file
 from sims.running.watchdog import StandstillError, Watchdog
-from sims.runtime.clock import STARTS_AT_S, VirtualClock
+from sims.runtime.clock import VirtualClock
 from sims.runtime.entropy import Entropy
 from sims.runtime.scratch import scratch_directory
 from sims.runtime.substitutes import real_cpu_s, real_monotonic_s, substituted
 from sims.runtime.trio_internals import is_interrupted, seeded_scheduling
-from sims.stack.host import current_host
 from sims.stack.sockets import SimulatedResolver, SimulatedSocketFactory
-from wice.errors import WiceError
 from wice.events import Event
 
 WALL_CLOCK_FROM_S: Final = 1_750_000_000.0
@@ -54,22 +51,6 @@ PROGRESS_EVERY_PACKETS: Final = 512
 
 COLLECT_EVERY_S: Final = 60.0
 """Virtual seconds between collections of garbage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is."""
-
-    virtual_s: float
-    duration_s: float
-    real_s: float
-    events: int
-    packets: int
-    pairs_connected: int
-    pairs: int
-
-
-OnProgress = Callable[[Progress], None]
 
 
 def run(
@@ -90,11 +71,11 @@ def run(
     a trio that is not known.
     """
     check_scenario(scenario)
-    with scratch_directory() as directory, _open_trace(trace_path) as file:
+    with scratch_directory() as directory, open_trace_file(trace_path) as file:
         clock = VirtualClock()
         entropy = Entropy(seed) if capture is None else capture.entropy(seed)
         it = Run(scenario, entropy, clock, Trace(file), directory, progress, recorder, capture)
-        with substituted(it), seeded_scheduling(entropy.random("scheduling")):
+        with substituted(it.surroundings), seeded_scheduling(entropy.random("scheduling")):
             try:
                 # Anywhere else it would come out of a library's task, which may swallow it.
                 trio.run(
@@ -142,7 +123,6 @@ class Run:
         self._wall_clock_began_s = (
             WALL_CLOCK_FROM_S + entropy.random("wall clock").random() * WALL_CLOCK_SPAN_S
         )
-        self._run_entropy = entropy.stream("run")
         self._packets = 0
         self._events: Counter[str] = Counter()
         self._is_over = False
@@ -161,6 +141,9 @@ class Run:
         self.private_keys = mesh.private_keys
         self.tunnel_addresses = {name: (str(ip.ip),) for name, ip in mesh.tunnels.items()}
         self._machines = mesh.machines
+        self.surroundings = SimulatedSurroundings(
+            self._machines, clock, self._wall_clock_began_s, entropy.stream("run")
+        )
         self._pings = Pings(
             clock,
             self._machines,
@@ -423,42 +406,3 @@ class Run:
         self._standstills.append(violation)
         self._failure = self._failure or f"virtual time stands still at {at_s:.3f} s"
         self._scope.cancel()
-
-    # Surroundings, for libraries that ask the operating system
-
-    def monotonic(self) -> float:
-        return self._clock.now_s
-
-    def wall_time(self) -> float:
-        machine = self._machine_that_runs()
-        if machine is None:
-            return self._wall_clock_began_s + self._clock.now_s - STARTS_AT_S
-        return machine.wall_time()
-
-    def random_bytes(self, size_bytes: int) -> bytes:
-        machine = self._machine_that_runs()
-        if machine is None or machine.boot is None:
-            return self._run_entropy.read(size_bytes)
-        return machine.random_bytes(size_bytes)
-
-    def _machine_that_runs(self) -> SimulatedMachine | None:
-        host = current_host.get(None)
-        return None if host is None else self._machines.get(host.name)
-
-
-@contextmanager
-def _open_trace(path: Path | None) -> Iterator[TextIO | None]:
-    """Raise WiceError."""
-    if path is None:
-        yield None
-        return
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise WiceError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        yield file
-    finally:
-        # All is flushed before, and the trace knows of what could not be.
-        with suppress(OSError):
-            file.close()

@@ -6,13 +6,16 @@ line holds what a packet carries, but the last one has a digest of all that mach
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 from sims.internet.packet import PacketEvent, TcpFlags
 from sims.model.faults import Fault
 from sims.runtime.clock import STARTS_AT_S
+from wice.errors import WiceError
 from wice.events import Event
 
 CACHED_TEXTS_MAX: Final = 65_536
@@ -150,3 +153,21 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(inner) for inner in value]
     return value
+
+
+@contextmanager
+def open_trace_file(path: Path | None) -> Iterator[TextIO | None]:
+    """Raise WiceError."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise WiceError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        yield file
+    finally:
+        # All is flushed before, and the trace knows of what could not be.
+        with suppress(OSError):
+            file.close()

@@ -16,7 +16,8 @@ from sims.model.link import LineModel
 from sims.model.nat import NAT_KINDS
 from sims.model.result import RunResult
 from sims.model.scenario import LAN, Machine, Scenario, Site
-from sims.running.run import Progress, run
+from sims.running.progress import Progress
+from sims.running.run import run
 from sims.runtime.clock import STARTS_AT_S
 from wice.config import Config, load_config
 from wice.daemon.interfaces import Interfaces

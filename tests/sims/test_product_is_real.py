@@ -16,7 +16,8 @@ from sims import Scenario, Site
 from sims.model.link import LineModel, LinkModel
 from sims.model.nat import NAT_KINDS
 from sims.model.scenario import Machine
-from sims.running.run import Progress, run
+from sims.running.progress import Progress
+from sims.running.run import run
 from sims.runtime.substitutes import REPLACED
 
 PRODUCT = ("wice", "p2p")
