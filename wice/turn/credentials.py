@@ -61,5 +61,5 @@ class RestAccounts:
             return None
         return Account(name, username, _password(self._secret, username, self._hash_name))
 
-    def find_userhash(self, value: bytes) -> Account | None:  # noqa: ARG002
+    def find_userhash(self, value: bytes) -> Account | None:  # noqa: ARG002 (the protocol's)
         return None

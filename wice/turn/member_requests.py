@@ -43,7 +43,7 @@ Attributes = Sequence[tuple[int, bytes]]
 Handler = Callable[[Message, ClientPath, Authenticated, float], Attributes | None]
 
 
-class _Refused(Exception):  # noqa: N818
+class _RefusedError(Exception):
     """A request of somebody known is answered with an error."""
 
     def __init__(self, code: ErrorCode, *attributes: tuple[int, bytes]) -> None:
@@ -88,9 +88,9 @@ class MemberRequests:
             unknown = request.unknown_required(UNDERSTOOD)[:UNKNOWN_ATTRIBUTES_MAX]
             if unknown:
                 listed = (int(Attribute.UNKNOWN_ATTRIBUTES), pack_unknown_attributes(unknown))
-                raise _Refused(ErrorCode.UNKNOWN_ATTRIBUTE, listed)
+                raise _RefusedError(ErrorCode.UNKNOWN_ATTRIBUTE, listed)
             attributes = self._handlers[request.method](request, path, user, now)
-        except _Refused as refused:
+        except _RefusedError as refused:
             return self._error(request, user, refused.code, refused.attributes)
         except RemoteProtocolError:
             # A value that is none: it had the size of one, or it would not have been read.
@@ -124,16 +124,16 @@ class MemberRequests:
         self, request: Message, path: ClientPath, user: Authenticated, now: float
     ) -> None:
         if path in self._table.by_path:
-            raise _Refused(ErrorCode.ALLOCATION_MISMATCH)
+            raise _RefusedError(ErrorCode.ALLOCATION_MISMATCH)
         asked = _families_asked(request)
         offered = [family for family in asked if family in self._families]
         if not offered:
-            raise _Refused(ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
+            raise _RefusedError(ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
         usage = self._ledger.user(user.account.name, now)
         if usage is None or not self._ledger.has_bytes_left(now):
             raise self._full(path)
         if not self._ledger.has_bytes_left_for(usage, now):
-            raise _Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
+            raise _RefusedError(ErrorCode.ALLOCATION_QUOTA_REACHED)
         self._make_room(path, usage, now)
         allocation = Allocation(path, usage, request, user, _lifetime_s(request))
         for family in asked:
@@ -147,7 +147,7 @@ class MemberRequests:
         if not self._ledger.has_room_for(usage):
             displaced = self._table.silent_of(usage.name, now)
             if displaced is None:
-                raise _Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
+                raise _RefusedError(ErrorCode.ALLOCATION_QUOTA_REACHED)
         elif not self._ledger.has_room:
             displaced = self._table.surplus_beside(path)
             if displaced is None:
@@ -157,12 +157,12 @@ class MemberRequests:
         self._counts["allocations displaced"] += 1
         self._table.delete(displaced)
 
-    def _full(self, path: ClientPath) -> _Refused:
+    def _full(self, path: ClientPath) -> _RefusedError:
         alternate = self._alternates.get(path.client.is_ipv6)
         if alternate is None:
-            return _Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+            return _RefusedError(ErrorCode.INSUFFICIENT_CAPACITY)
         there = (int(Attribute.ALTERNATE_SERVER), pack_address(alternate))
-        return _Refused(ErrorCode.TRY_ALTERNATE, there)
+        return _RefusedError(ErrorCode.TRY_ALTERNATE, there)
 
     def _refresh(
         self, request: Message, path: ClientPath, user: Authenticated, now: float
@@ -173,7 +173,7 @@ class MemberRequests:
         if value is not None:
             family = unpack_family(value)
             if family not in allocation.relays:
-                raise _Refused(ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
+                raise _RefusedError(ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
         lifetime_s = _lifetime_s(request, may_be_zero=True)
         if lifetime_s:
             self._table.extend(allocation, lifetime_s, now)
@@ -190,7 +190,7 @@ class MemberRequests:
         allocation = self._allocation(path, user, now)
         values = request.values(Attribute.XOR_PEER_ADDRESS)
         if not values:
-            raise _Refused(ErrorCode.BAD_REQUEST)
+            raise _RefusedError(ErrorCode.BAD_REQUEST)
         hosts = {unpack_xor_address(value, request.transaction_id).host for value in values}
         self._permit(allocation, hosts, now)
         return ()
@@ -203,30 +203,30 @@ class MemberRequests:
         value = request.require(Attribute.XOR_PEER_ADDRESS)
         peer = unpack_xor_address(value, request.transaction_id)
         if not CHANNEL_MIN <= number <= CHANNEL_TAKEN_MAX or not peer.port:
-            raise _Refused(ErrorCode.BAD_REQUEST)
+            raise _RefusedError(ErrorCode.BAD_REQUEST)
         if not allocation.may_bind(number, peer, now):
-            raise _Refused(ErrorCode.BAD_REQUEST)
+            raise _RefusedError(ErrorCode.BAD_REQUEST)
         self._permit(allocation, {peer.host}, now)
         if not allocation.bind(number, peer, now):
-            raise _Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+            raise _RefusedError(ErrorCode.INSUFFICIENT_CAPACITY)
         return ()
 
     def _permit(self, allocation: Allocation, hosts: set[str], now: float) -> None:
         if any(family_of(host) not in allocation.relays for host in hosts):
-            raise _Refused(ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
+            raise _RefusedError(ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
         own = self._table.relay_hosts
         if not all(host in own or self._policy.allows(host) for host in hosts):
-            raise _Refused(ErrorCode.FORBIDDEN)
+            raise _RefusedError(ErrorCode.FORBIDDEN)
         if not allocation.permit(hosts, now):
-            raise _Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+            raise _RefusedError(ErrorCode.INSUFFICIENT_CAPACITY)
 
     def _allocation(self, path: ClientPath, user: Authenticated, now: float) -> Allocation:
         allocation = self._table.by_path.get(path)
         if allocation is None or not allocation.response:
-            raise _Refused(ErrorCode.ALLOCATION_MISMATCH)
+            raise _RefusedError(ErrorCode.ALLOCATION_MISMATCH)
         # By name and not by user name, which is another one when the credentials were renewed.
         if allocation.usage.name != user.account.name:
-            raise _Refused(ErrorCode.WRONG_CREDENTIALS)
+            raise _RefusedError(ErrorCode.WRONG_CREDENTIALS)
         allocation.heard_at_s = now
         return allocation
 
@@ -267,12 +267,12 @@ def _allocated(allocation: Allocation, request: Message) -> Attributes:
 
 
 def _families_asked(request: Message) -> tuple[Family, ...]:
-    """Which relays an Allocate asks for, or _Refused (RFC 8656 section 7.2)."""
+    """Which relays an Allocate asks for, or _RefusedError (RFC 8656 section 7.2)."""
     attributes = request.attributes
     if attributes.get(Attribute.REQUESTED_TRANSPORT) is None:
-        raise _Refused(ErrorCode.BAD_REQUEST)
+        raise _RefusedError(ErrorCode.BAD_REQUEST)
     if attributes[Attribute.REQUESTED_TRANSPORT][:1] != UDP[:1]:
-        raise _Refused(ErrorCode.UNSUPPORTED_TRANSPORT)
+        raise _RefusedError(ErrorCode.UNSUPPORTED_TRANSPORT)
     has_token = Attribute.RESERVATION_TOKEN in attributes
     requested = attributes.get(Attribute.REQUESTED_ADDRESS_FAMILY)
     additional = attributes.get(
@@ -281,19 +281,19 @@ def _families_asked(request: Message) -> tuple[Family, ...]:
     )
     exclusive = (has_token, requested is not None, additional is not None)
     if sum(exclusive) > 1 or (has_token and Attribute.EVEN_PORT in attributes):
-        raise _Refused(ErrorCode.BAD_REQUEST)
+        raise _RefusedError(ErrorCode.BAD_REQUEST)
     if additional is not None and unpack_family(additional) is not Family.IPV6:
-        raise _Refused(ErrorCode.BAD_REQUEST)
+        raise _RefusedError(ErrorCode.BAD_REQUEST)
     if has_token or attributes.get(Attribute.EVEN_PORT, b"\x00")[0] & 0x80:
         # Pairs of ports were for RTP and RTCP: no port is held back here.
-        raise _Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+        raise _RefusedError(ErrorCode.INSUFFICIENT_CAPACITY)
     if additional is not None:
         return (Family.IPV4, Family.IPV6)
     if requested is None:
         return (Family.IPV4,)
     family = unpack_family(requested)
     if family is None:
-        raise _Refused(ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
+        raise _RefusedError(ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
     return (family,)
 
 
