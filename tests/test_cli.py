@@ -94,6 +94,13 @@ private_key_file = "wg0.key"
     config.write_text(good.replace(f"/p2p/{peer_id}", ""))
     assert_one_line(wice("config", "check", config), 2, "overlay.bootstrap[0]", "/p2p/")
 
+    config.write_text(good.replace("[overlay]", '[overlay]\nbackend = "lib2p2"'))
+    refused = ("overlay.backend: 'lib2p2' is not installed", "did you mean libp2p?")
+    for verb in (("config", "check"), ("up",)):
+        assert_one_line(wice(*verb, config), 2, *refused)
+    config.write_text(good.replace("[overlay]", '[overlay]\nbackend = "libp2p"'))
+    assert wice("config", "check", config).returncode == 0
+
     config.write_text(good.replace("community", "comunity"))
     assert_one_line(wice("config", "check", config), 2, "overlay.comunity", "community")
 
@@ -109,7 +116,7 @@ STARTED_CONFIG = """
 import sys, trio
 trio.run = lambda _, config, is_bootstrap: print(is_bootstrap, config.relay.is_enabled)
 import wice.cli.run
-wice.cli.run.load_backend = lambda: None
+wice.cli.run.preload = lambda _: None
 from wice.cli import main
 sys.argv[0] = "wice"
 main()

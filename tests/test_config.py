@@ -66,6 +66,13 @@ def test_a_good_file_is_read_whole(write: Write, tmp_path: Path) -> None:
     assert [str(network) for network in peer.config.allowed_ips] == ["10.77.0.2/32", "fd00::2/128"]
 
 
+def test_the_backend_is_chosen_in_overlay_and_is_no_key_of_its_section(write: Write) -> None:
+    assert load_config(write(GOOD)).backend == "libp2p"
+    chosen = load_config(write(GOOD.replace("[overlay]", '[overlay]\nbackend = "pigeons"')))
+    assert chosen.backend == "pigeons"
+    assert dict(chosen.overlay) == {"community": "harbour"}
+
+
 def peer(key: str, allowed_ips: str) -> str:
     return f'\n[[interfaces.wg0.peers]]\npublic_key = "{key}"\nallowed_ips = ["{allowed_ips}"]\n'
 
@@ -85,6 +92,7 @@ MISTAKES = [
     (GOOD.replace("[ice]\nstun", "[ice]\nstuns"), "ice.stuns", "did you mean stun"),
     (GOOD + "\n[metrics]\n", "metrics", "known keys"),
     (GOOD.replace('[overlay]\ncommunity = "harbour"', ""), "overlay", "missing"),
+    (GOOD.replace("[overlay]", "[overlay]\nbackend = 3"), "overlay.backend", "not text"),
     (GOOD.replace("51820", '"51820"'), "interfaces.wg0.listen_port", "int"),
     (GOOD.replace("51820", "70000"), "interfaces.wg0.listen_port", "0 to 65535"),
     (GOOD.replace(str(THEIRS), "nonsense"), "peers[0].public_key", "wice pubkey"),

@@ -85,6 +85,8 @@ def test_asks_the_bootstrap_nodes_and_what_ice_names_and_reads_no_secret(tmp_pat
         ("[overlay", "is not TOML"),
         ("overlay = 3", "overlay: is no table"),
         ('[overlay]\ncommunity = "x"\nbootstrap = ["nonsense"]', r"overlay.bootstrap\[0\]"),
+        ('[overlay]\nbackend = "pigeons"', "overlay.backend: 'pigeons' is not installed"),
+        ("[overlay]\nbackend = 3", "overlay.backend: is a whole number, not text"),
         ("[overlay]\ncommunity = 'x'\n[ice]\nstun = ['turn:x']", r"ice.stun\[0\]"),
         ("[overlay]\ncommunity = 'x'\n[ice]\nstun = ['stuns:x']", "not supported"),
         ("[overlay]\ncommunity = 'x'\n[ice]\nstun = 3", "ice.stun: is no list"),

@@ -17,6 +17,7 @@ import msgspec
 from wice.errors import ConfigError
 from wice.ice import CandidatePolicy
 from wice.keys import PresharedKey, PrivateKey, PublicKey, is_valid_identity
+from wice.overlay_choice import BACKEND_DEFAULT, split_overlay
 from wice.platform import IPInterface, IPNetwork
 from wice.relay_config import RelayConfig, read_relay
 from wice.section import Place, StructT, convert_section, place_text
@@ -129,7 +130,8 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 class Config:
     """The whole file.
 
-    ``overlay`` is the backend's to read; only its paths, the keys that end in ``_file``, are made
+    backend: the entry point in ``wice.backends`` that carries envelopes. ``overlay`` is the rest of
+    its table, and the backend's to read; only its paths, the keys that end in ``_file``, are made
     relative to the file like all others.
     """
 
@@ -142,6 +144,7 @@ class Config:
     interfaces: tuple[InterfaceConfig, ...]
     ice: IceConfig = IceConfig()
     relay: RelayConfig = field(default_factory=RelayConfig)
+    backend: str = BACKEND_DEFAULT
 
 
 def load_config(path: FilePath) -> Config:
@@ -172,6 +175,7 @@ class _Reader:
 
     def read(self, table: dict[str, Any]) -> Config:
         top = self._convert(table, _File, "")
+        backend, overlay = split_overlay(top.overlay, partial(self._error_in, "overlay"))
         ice = self._convert(top.ice, _IceSection, "ice")
         candidate_policy = CandidatePolicy(ice.candidates)
         stun_server = self._convert(top.stun_server, _StunServerSection, "stun_server")
@@ -202,7 +206,7 @@ class _Reader:
                 key: str(self._file(value, f"overlay.{key}"))
                 if key.endswith("_file") and isinstance(value, str)
                 else value
-                for key, value in top.overlay.items()
+                for key, value in overlay.items()
             },
             stun=tuple(self._stun(text, index) for index, text in enumerate(ice.stun)),
             stun_server_ports=tuple(stun_server.ports),
@@ -215,6 +219,7 @@ class _Reader:
                 turn=read_turn_servers(ice.turn, self._file, partial(self._error_in, "ice.turn")),
             ),
             relay=relay,
+            backend=backend,
         )
 
     def _patterns(self, patterns: list[str], place: str) -> tuple[str, ...]:

@@ -36,8 +36,9 @@ UP_IMPORTS = """
 import gc
 gc.disable()
 import wice.cli.run
-from wice.daemon.daemon import load_backend
-load_backend()
+from wice.daemon.backends import load_backend
+from wice.overlay_choice import BACKEND_DEFAULT
+load_backend(BACKEND_DEFAULT)
 """
 """What ``wice up`` has imported when it begins to connect, the way it does it."""
 

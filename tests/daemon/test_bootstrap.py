@@ -23,7 +23,7 @@ async def open_no_transport(*_: Any, **__: Any) -> AsyncIterator[None]:
 async def test_it_says_that_it_has_no_peers_to_explain(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon, "load_backend", lambda: open_no_transport)
+    monkeypatch.setattr(daemon, "load_backend", lambda _: open_no_transport)
     config = Config(
         path=tmp_path / "wice.toml",
         state_dir=tmp_path / "state",

@@ -5,16 +5,18 @@ It needs no daemon and disturbs none: all tests run over UDP ports of their own.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path as FilePath
 from typing import Any, Final
 
 import trio
 
 from wice.cli.config_table import read_config_table
+from wice.daemon.backends import stun_servers_of
 from wice.datagram import Endpoint
 from wice.errors import ConfigError, NameNotResolvedError
+from wice.overlay_choice import split_overlay
 from wice.platform import NetworkInterface, Platform
+from wice.section import Place, place_text
 from wice.stun import FilteringBehaviour, MappingBehaviour, StunURI, parse_stun_uri
 from wice.stun.nat_probe import NatReport, ServerAnswer
 from wice.stun.nat_probe_driver import probe_nat
@@ -75,13 +77,15 @@ def _overlay_servers(config: FilePath, overlay: Any) -> list[StunURI]:
     if not isinstance(overlay, dict):
         raise ConfigError(f"{config}: overlay", "is no table")
     try:
-        return [
-            StunURI(server.host, server.port)
-            for entry in entry_points(group="wice.stun_servers")
-            for server in entry.load()(overlay)
-        ]
+        backend, section = split_overlay(overlay, _error_in_overlay)
+        servers = stun_servers_of(backend, section)
+        return [StunURI(server.host, server.port) for server in servers]
     except ConfigError as error:
         raise ConfigError(f"{config}: {error.where}", error.why, error.hint) from None
+
+
+def _error_in_overlay(place: Place, why: str, hint: str) -> ConfigError:
+    return ConfigError(place_text(("overlay", *place)), why, hint)
 
 
 async def check_network(uris: Sequence[StunURI], platform: Platform, lookup: Lookup) -> Findings:

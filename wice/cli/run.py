@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 import trio
 
 from wice.config import Config, load_config
-from wice.daemon.daemon import check_overlay, load_backend, run_bootstrap, run_up
+from wice.daemon.daemon import check_overlay, preload, run_bootstrap, run_up
 from wice.events import Dropped, Event, EventStream
 from wice.linux import LinuxPlatform
 from wice.udp_sockets import UdpSocketFactory
@@ -34,7 +34,7 @@ def run_foreground(
     config = load_checked_config(path)
     if is_relay:
         config = replace(config, relay=replace(config.relay, is_enabled=True))
-    load_backend()
+    preload(config)
     # What was imported stays for good: no collection needs to look at it again.
     gc.freeze()
     gc.enable()

@@ -2,28 +2,25 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import cache, partial
-from importlib.metadata import entry_points
+from functools import partial
 
 import trio
 
 from wice.config import Config
+from wice.daemon.backends import check_section, load_backend
 from wice.daemon.control import Verb, bind_control, serve_control
 from wice.daemon.interfaces import Interfaces
 from wice.daemon.network import public_addresses
 from wice.daemon.relay import CommunityRelay
 from wice.daemon.status import daemon_status
 from wice.daemon.why import explain_peer, refuse_peer
-from wice.errors import ConfigError, WiceError
+from wice.errors import ConfigError
 from wice.events import EventStream
 from wice.keys import LocalKeyHolder
 from wice.platform import Platform
 from wice.signaling.sealed import SealedBackend
-from wice.signaling.transport import RelayLender, Transport, TransportFactory
+from wice.signaling.transport import RelayLender, Transport
 from wice.stun.driver import serve_stun
-
-BACKEND = "libp2p"
-"""The entry point in ``wice.backends`` that carries envelopes."""
 
 
 async def run_up(
@@ -131,18 +128,13 @@ async def run_bootstrap(
 def check_overlay(config: Config) -> None:
     """Let the backend check its own section; raise ConfigError."""
     with _places_in(config):
-        for entry in entry_points(group="wice.config_checks", name=BACKEND):
-            entry.load()(config.overlay, is_bootstrap=not config.interfaces)
+        check_section(config.backend, config.overlay, is_bootstrap=not config.interfaces)
 
 
-@cache
-def load_backend() -> TransportFactory:
-    """Import the backend, which takes most of the start; raise WiceError where there is none."""
-    entries = tuple(entry_points(group="wice.backends", name=BACKEND))
-    if not entries:
-        raise WiceError(f"the backend {BACKEND} is not installed")
-    factory: TransportFactory = entries[0].load()
-    return factory
+def preload(config: Config) -> None:
+    """Import the backend ahead of the first run; raise ConfigError where it is not installed."""
+    with _places_in(config):
+        load_backend(config.backend)
 
 
 @asynccontextmanager
@@ -154,16 +146,16 @@ async def _open_transport(
     is_bootstrap: bool,
     lend_relay: RelayLender | None = None,
 ) -> AsyncIterator[Transport]:
-    opening = load_backend()(
-        config.overlay,
-        platform=platform,
-        state_directory=platform.state_directory(config.state_dir),
-        events=events,
-        is_bootstrap=is_bootstrap,
-        lend_relay=lend_relay,
-    )
     async with AsyncExitStack() as stack:
         with _places_in(config):
+            opening = load_backend(config.backend)(
+                config.overlay,
+                platform=platform,
+                state_directory=platform.state_directory(config.state_dir),
+                events=events,
+                is_bootstrap=is_bootstrap,
+                lend_relay=lend_relay,
+            )
             transport = await stack.enter_async_context(opening)
         yield transport
 
