@@ -101,6 +101,7 @@ def _machine(machine: Machine) -> str | Table:
             "clock_offset_s": _unless(machine.clock_offset_s, default.clock_offset_s),
             "clock_drift_ppm": _unless(machine.clock_drift_ppm, default.clock_drift_ppm),
             "address": machine.tunnel_address,
+            "peers": None if machine.peers is None else list(machine.peers),
         }
     )
 

@@ -32,6 +32,7 @@ class _MachineSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     clock_offset_s: float = 0.0
     clock_drift_ppm: float = 0.0
     address: str | None = None
+    peers: list[str] | None = None
 
 
 class SiteReader:
@@ -132,6 +133,7 @@ class SiteReader:
                     clock_offset_s=table.clock_offset_s,
                     clock_drift_ppm=table.clock_drift_ppm,
                     tunnel_address=table.address,
+                    peers=None if table.peers is None else tuple(table.peers),
                 )
             )
         return tuple(machines)

@@ -29,7 +29,10 @@ _PLAIN_NATS: Final = (NAT_KINDS["none"], NAT_KINDS["port-restricted"])
 def with_machines(scenario: Scenario, names: Collection[str]) -> Scenario:
     """Only these machines, the sites that they need, and what happens to either."""
     sites = tuple(
-        replace(site, machines=tuple(each for each in site.machines if each.name in names))
+        replace(
+            site,
+            machines=tuple(_knowing(each, names) for each in site.machines if each.name in names),
+        )
         for site in scenario.sites
     )
     known = (*names, *scenario.bootstrap_names)
@@ -44,6 +47,13 @@ def with_machines(scenario: Scenario, names: Collection[str]) -> Scenario:
     }
     expect = replace(scenario.expect, **pairs)
     return without_empty_sites(replace(scenario, sites=sites, faults=faults, expect=expect))
+
+
+def _knowing(machine: Machine, names: Collection[str]) -> Machine:
+    """``machine`` where there is nobody but these."""
+    if machine.peers is None:
+        return machine
+    return replace(machine, peers=tuple(name for name in machine.peers if name in names))
 
 
 def with_faults(scenario: Scenario, faults: Sequence[Fault]) -> Scenario:

@@ -44,6 +44,7 @@ class Machine:
     starts_at_s: when its daemon is started first. clock_offset_s, clock_drift_ppm: how wrong its
     wall clock is at the start of the run, and how it goes from there.
     tunnel_address: its IPv4 address in the mesh, out of ``TUNNEL_NETWORK``; None has one assigned.
+    peers: the machines whose public keys it has; None has those of all.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Machine:
     clock_offset_s: float = 0.0
     clock_drift_ppm: float = 0.0
     tunnel_address: str | None = None
+    peers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +138,22 @@ class Scenario:
         return tuple(machine for site in self.sites for machine in site.machines)
 
     def peers_of(self, name: str) -> tuple[str, ...]:
-        """The machines that ``name`` knows, in the order of the scenario; it is mutual."""
-        names = [machine.name for machine in self.machines]
+        """The machines that ``name`` knows and that know it, in the order of the scenario."""
+        machines = self.machines
+        names = [machine.name for machine in machines]
+        here = names.index(name)
         if self.peers_each_max is None:
-            return tuple(other for other in names if other != name)
+            own = machines[here].peers
+            known = None if own is None else dict.fromkeys(own)
+            return tuple(
+                other.name
+                for other in machines
+                if other.name != name
+                and (known is None or other.name in known)
+                and (other.peers is None or name in other.peers)
+            )
         # On a ring, those next to it on both sides: an even number of neighbours each.
-        here, reach = names.index(name), self.peers_each_max // 2
+        reach = self.peers_each_max // 2
         return tuple(
             other
             for there, other in enumerate(names)

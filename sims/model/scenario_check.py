@@ -198,13 +198,63 @@ def _check_machines(scenario: Scenario) -> None:
                 )
             site_of[machine.name] = site.name
             _check_machine(scenario, machine, place, owner_of)
-    pairs = len(machines) * len(scenario.peers_of(machines[0].name))
+    pairs = _count_pairs(scenario)
     if pairs > PAIRS_MAX:
         raise Mistake(
             ("scenario", "peers_each_max"),
             f"{pairs} ordered pairs know each other, more than {PAIRS_MAX}",
             f"use at most {PAIRS_MAX // len(machines)} peers each",
         )
+    _check_peers(scenario)
+
+
+def _check_peers(scenario: Scenario) -> None:
+    machine_of = {machine.name: machine for machine in scenario.machines}
+    for site in scenario.sites:
+        for index, machine in enumerate(site.machines):
+            if machine.peers is None:
+                continue
+            place: Place = ("sites", site.name, "machines", index, "peers")
+            if scenario.peers_each_max is not None:
+                raise Mistake(
+                    place,
+                    "scenario.peers_each_max says already who knows whom",
+                    "leave one of the two out",
+                )
+            for number, name in enumerate(machine.peers):
+                _check_peer(machine, name, machine_of, (*place, number))
+
+
+def _check_peer(
+    machine: Machine, name: str, machine_of: Mapping[str, Machine], place: Place
+) -> None:
+    assert machine.peers is not None, "who has no list has no mistake in it"
+    if name not in machine_of:
+        known = [other for other in machine_of if other != machine.name]
+        raise Mistake(
+            place, f"there is no machine {shortened(name)}", suggest(name, known, "machines")
+        )
+    if name == machine.name:
+        raise Mistake(place, f"{name} is the machine itself", "leave it out")
+    if machine.peers.index(name) != place[-1]:
+        raise Mistake(place, f"{name} is here already", "name it once")
+    others = machine_of[name].peers
+    if others is not None and machine.name not in others:
+        raise Mistake(
+            place,
+            f"{name} does not know {machine.name}, so that neither gets through to the other",
+            f"name {machine.name} among the peers of {name}, too, or leave {name} out here",
+        )
+
+
+def _count_pairs(scenario: Scenario) -> int:
+    """At most so many ordered pairs know each other."""
+    machines = scenario.machines
+    if all(machine.peers is None for machine in machines):
+        return len(machines) * len(scenario.peers_of(machines[0].name))
+    return sum(
+        len(machines) - 1 if machine.peers is None else len(machine.peers) for machine in machines
+    )
 
 
 def _check_machine(
@@ -301,7 +351,7 @@ def _check_expected_paths(scenario: Scenario, expect: Expectation) -> None:
                 raise Mistake(
                     place,
                     f"{pair[0]} and {pair[1]} do not know each other",
-                    "raise scenario.peers_each_max, or name neighbours",
+                    "raise scenario.peers_each_max or name them as peers, or name others here",
                 )
             if frozenset(pair) in expected:
                 other = expected[frozenset(pair)]

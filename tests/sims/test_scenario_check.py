@@ -113,6 +113,35 @@ SCENARIOS: list[tuple[Scenario, str]] = [
         "use at most 100 peers each",
     ),
     (
+        with_home(machines=(Machine(name="laptop", peers=("server", "rdaio")),)),
+        "sites.home.machines[0].peers[1]: there is no machine rdaio; did you mean radio?",
+    ),
+    (
+        with_home(machines=(Machine(name="laptop", peers=("laptop",)),)),
+        "sites.home.machines[0].peers[0]: laptop is the machine itself; leave it out",
+    ),
+    (
+        with_home(machines=(Machine(name="laptop", peers=("radio", "radio")),)),
+        "sites.home.machines[0].peers[1]: radio is here already; name it once",
+    ),
+    (
+        with_home(
+            machines=(Machine(name="laptop", peers=("nas",)), Machine(name="nas", peers=("radio",)))
+        ),
+        "sites.home.machines[0].peers[0]: nas does not know laptop, so that neither gets through "
+        "to the other; name laptop among the peers of nas, too, or leave nas out here",
+    ),
+    (
+        replace(with_home(machines=(Machine(name="laptop", peers=()),)), peers_each_max=2),
+        "sites.home.machines[0].peers: scenario.peers_each_max says already who knows whom; "
+        "leave one of the two out",
+    ),
+    (
+        with_home(machines=tuple(Machine(name=f"m{n}", peers=("radio",) * 99) for n in range(210))),
+        "scenario.peers_each_max: 21212 ordered pairs know each other, more than 20000; "
+        "use at most 94 peers each",
+    ),
+    (
         with_home(name="../home"),
         "sites.../home: '../home' is no name; use 1 to 40 letters, digits, - and _",
     ),
@@ -390,3 +419,24 @@ def test_that_all_are_connected_must_be_about_somebody() -> None:
     churn = Churn(count=1, kinds=("move",), between_s=(0, 1), for_s=(1, 2))
     check_scenario(replace(scenario, churn=(churn,)))
     check_scenario(replace(scenario, sites=(*sites, RACK)))
+
+
+# Who knows whom
+
+
+def test_machines_know_each_other_unless_one_leaves_the_other_out() -> None:
+    hub = replace(
+        HOME, machines=(Machine(name="laptop", peers=("server", "radio")), Machine(name="nas"))
+    )
+    scenario = replace(GOOD, sites=(hub, SHIP, RACK))
+    check_scenario(scenario)
+    assert scenario.peers_of("laptop") == ("radio", "server")
+    assert scenario.peers_of("nas") == ("radio", "server")
+    assert scenario.peers_of("radio") == ("laptop", "nas", "server")
+    assert len(scenario.pairs) == 10
+
+
+def test_that_all_are_connected_needs_somebody_who_knows_somebody() -> None:
+    alone = replace(HOME, machines=(Machine(name="laptop", peers=()),))
+    scenario = replace(expecting(all_pairs_connected_by_s=20), sites=(alone, RACK))
+    assert "no two machines can reach each other" in refusal(scenario)

@@ -115,6 +115,17 @@ def test_a_good_file_is_read_whole() -> None:
     assert scenario.expect.unreachable == (("laptop", "flat-1"),)
 
 
+def test_who_a_machine_knows_is_read_and_a_mistake_in_it_has_its_line() -> None:
+    text = GOOD.replace("clock_offset_s = -60", 'peers = ["laptop", "flat-2"]')
+    assert parse_scenario(text, PATH).peers_of("nas") == ("laptop", "flat-2")
+    with pytest.raises(ConfigError) as caught:
+        parse_scenario(text.replace("flat-2", "flat-4"), PATH)
+    assert str(caught.value) == (
+        "story.toml:16: sites.home.machines[1].peers[1]: there is no machine flat-4; "
+        "did you mean flat-3?"
+    )
+
+
 def test_a_line_is_a_preset_changed_in_both_directions_and_then_in_one() -> None:
     _, home, flat, *_ = parse_scenario(GOOD, PATH).sites
     dsl = LINE_PRESETS["dsl"]

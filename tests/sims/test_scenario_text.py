@@ -52,7 +52,9 @@ def test_what_no_scenario_of_ours_has_comes_back_too() -> None:
         line=LineModel(up=None, down=LinkModel(latencies_s=(0.002, 0.5))),
         lan=LinkModel(mtu_bytes=1_400),
     )
-    machine = replace(other.machines[0], starts_at_s=1.5, clock_offset_s=-3.0)
+    machine = replace(
+        other.machines[0], starts_at_s=1.5, clock_offset_s=-3.0, peers=(one.machines[0].name,)
+    )
     other = replace(other, machines=(machine,), is_isolating=True, behind=one.name)
     pair = (one.machines[0].name, machine.name)
     changed = replace(

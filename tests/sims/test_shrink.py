@@ -188,3 +188,12 @@ def test_who_is_gone_is_in_no_fault_and_no_expectation() -> None:
         Partition(at_s=4.0, one=("home-3",), other=("home-2", "home-4")),
     )
     assert small.expect.unreachable == (("pc-2", "pc-3"),)
+
+
+def test_who_is_gone_is_nobody_s_peer() -> None:
+    scenario = a_scenario(3)
+    site = scenario.sites[0]
+    knows = replace(site.machines[0], peers=("pc-2", "pc-3"))
+    listed = replace(scenario, sites=(replace(site, machines=(knows,)), *scenario.sites[1:]))
+    small = with_machines(listed, ["pc-1", "pc-3"])
+    assert small.machines[0].peers == ("pc-3",)
