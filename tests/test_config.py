@@ -198,6 +198,32 @@ def test_a_key_file_with_other_content_does_not_show_it(write: Write, tmp_path: 
     assert "hunter2" not in str(caught.value)
 
 
+def test_secrets_that_are_elsewhere_can_be_stood_in_for(write: Write, tmp_path: Path) -> None:
+    turn = """
+[[ice.turn]]
+uri = "turn:198.51.100.9"
+username = "harbour"
+password_file = "turn.password"
+"""
+    path = write(GOOD.replace("wg0.key", "wg1.key") + turn)
+    asked: list[Path] = []
+
+    def stand_in(file: Path) -> str:
+        asked.append(file)
+        return OURS.reveal_base64()
+
+    config = load_config(path, stand_in=stand_in)
+    assert config.interfaces[0].private_key == OURS
+    assert asked == [tmp_path / "wg1.key", tmp_path / "turn.password"]
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config(path)
+
+
+def test_a_secret_that_is_here_is_not_stood_in_for(write: Write) -> None:
+    config = load_config(write(GOOD), stand_in=lambda _: str(OTHER))
+    assert config.interfaces[0].private_key == OURS
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 20), st.text(max_size=12))
 def test_a_mutated_file_is_read_or_refused(

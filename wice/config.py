@@ -1,5 +1,6 @@
 """The configuration file: read, checked, and every mistake named in one line."""
 
+import os
 import re
 import stat
 import tomllib
@@ -22,7 +23,7 @@ from wice.platform import IPInterface, IPNetwork
 from wice.relay_config import RelayConfig, read_relay
 from wice.section import Place, StructT, convert_section, place_text
 from wice.stun.uri import StunURI, parse_stun_uri
-from wice.turn_config import TurnServerConfig, read_turn_servers
+from wice.turn_config import StandIn, TurnServerConfig, read_turn_servers
 from wice.wireguard.device import PeerConfig
 
 PEERS_MAX = 10_000
@@ -147,8 +148,12 @@ class Config:
     backend: str = BACKEND_DEFAULT
 
 
-def load_config(path: FilePath) -> Config:
-    """Read and check ``path`` and the key files it names; raise ConfigError."""
+def load_config(path: FilePath, *, stand_in: StandIn | None = None) -> Config:
+    """Read and check ``path`` and the key files it names; raise ConfigError.
+
+    stand_in: for who has the file and not its secrets: what a file of keys or passwords that
+    cannot be read here holds. None refuses it.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(CONFIG_SIZE_MAX_BYTES)
@@ -164,14 +169,15 @@ def load_config(path: FilePath) -> Config:
         raise ConfigError(
             str(path), "is not TOML: a number is too long or brackets nest too deep"
         ) from None
-    return _Reader(path).read(table)
+    return _Reader(path, stand_in).read(table)
 
 
 class _Reader:
     """Turns the table of one file into a Config; knows how to name a place in it."""
 
-    def __init__(self, path: FilePath) -> None:
+    def __init__(self, path: FilePath, stand_in: StandIn | None) -> None:
         self._path = path
+        self._stand_in = stand_in
 
     def read(self, table: dict[str, Any]) -> Config:
         top = self._convert(table, _File, "")
@@ -216,7 +222,9 @@ class _Reader:
                 interfaces=self._patterns(ice.interfaces, "ice.interfaces"),
                 exclude_interfaces=self._patterns(ice.exclude_interfaces, "ice.exclude_interfaces"),
                 relays=ice.relays,
-                turn=read_turn_servers(ice.turn, self._file, partial(self._error_in, "ice.turn")),
+                turn=read_turn_servers(
+                    ice.turn, self._file, partial(self._error_in, "ice.turn"), self._stand_in
+                ),
             ),
             relay=relay,
             backend=backend,
@@ -335,6 +343,8 @@ class _Reader:
 
     def _secret(self, text: str, place: str, kind: type[SecretT], maker: str) -> SecretT:
         path = self._file(text, place)
+        if self._stand_in is not None and not os.access(path, os.R_OK):
+            return kind.from_base64(self._stand_in(path))
         try:
             mode = path.stat().st_mode
             content = path.read_text("ascii").strip()

@@ -1,5 +1,6 @@
 """``[[ice.turn]]``: relays that a person has elsewhere, beside those of the community."""
 
+import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ PASSWORD_SIZE_MAX_BYTES: Final = 763
 Fault = Callable[[Place, str, str], Exception]
 """What is raised: of the place in the list, why it does not fit, and the remedy."""
 
+StandIn = Callable[[FilePath], str]
+"""The text of a file of secrets that is elsewhere."""
+
 
 class _TurnSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     uri: str
@@ -35,11 +39,15 @@ class TurnServerConfig:
 
 
 def read_turn_servers(
-    tables: Sequence[Any], file: Callable[[str, str], FilePath], fault: Fault
+    tables: Sequence[Any],
+    file: Callable[[str, str], FilePath],
+    fault: Fault,
+    stand_in: StandIn | None = None,
 ) -> tuple[TurnServerConfig, ...]:
     """Check every table, and read the files of passwords; raise what ``fault`` makes.
 
-    file: the path of a text at a place, relative to the configuration.
+    file: the path of a text at a place, relative to the configuration. stand_in: for files of
+    passwords that cannot be read here; None refuses them.
     """
     if len(tables) > SERVERS_MAX:
         raise fault((), f"has more than {SERVERS_MAX} servers", "")
@@ -58,7 +66,10 @@ def read_turn_servers(
         if not section.username:
             raise fault_here(("username",), "is empty", "write the user name of this server")
         path = file(section.password_file, f"ice.turn[{index}].password_file")
-        password = _password(path, fault_here)
+        if stand_in is not None and not os.access(path, os.R_OK):
+            password = stand_in(path)
+        else:
+            password = _password(path, fault_here)
         try:
             return TurnServerConfig(uri, LongTermCredentials(section.username, password))
         except ValueError as error:
