@@ -48,7 +48,7 @@ class Mesh:
             machine.name: PrivateKey(entropy.stream("wireguard key", machine.name).read(KEY_SIZE))
             for machine in scenario.machines
         }
-        self.tunnels = _tunnels(scenario)
+        self.tunnels = tunnels_of(scenario)
         self._scenario = scenario
         self._entropy = entropy
         self._clock = clock
@@ -62,7 +62,7 @@ class Mesh:
         for name in self._scenario.bootstrap_names:
             self._network.add_site(Site(name=name, line=BOOTSTRAP_LINE))
             self._add_machine(Machine(name=name), name, self._bootstrap_config, is_bootstrap=True)
-        for site in _outer_first(self._scenario.sites):
+        for site in outer_first(self._scenario.sites):
             self._network.add_site(site)
         for site in self._scenario.sites:
             for machine in site.machines:
@@ -115,7 +115,7 @@ class Mesh:
         return home_config(files, versions, bootstrap, self.tunnels[files.name], peers)
 
 
-def _tunnels(scenario: Scenario) -> dict[str, IPv4Interface | IPv6Interface]:
+def tunnels_of(scenario: Scenario) -> dict[str, IPv4Interface | IPv6Interface]:
     """Addresses inside of the tunnel: those that the scenario gives, and others in its order."""
     network: Any = TUNNEL_NETWORK if 4 in scenario.ip_versions else TUNNEL_NETWORK_IPV6
     given = {machine.tunnel_address for machine in scenario.machines if machine.tunnel_address}
@@ -127,7 +127,7 @@ def _tunnels(scenario: Scenario) -> dict[str, IPv4Interface | IPv6Interface]:
     }
 
 
-def _outer_first(sites: Sequence[Site]) -> Iterator[Site]:
+def outer_first(sites: Sequence[Site]) -> Iterator[Site]:
     """Each site after the one it is behind."""
     waiting = list(sites)
     added: set[str | None] = {None}
