@@ -1,6 +1,7 @@
 """What checks found, and how often they looked."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from sims.model.result import Violation
@@ -14,12 +15,16 @@ VIOLATIONS_OF_SUBJECT_MAX: Final = 3
 
 
 class Findings:
-    """Every check reports here. looked: by a check's name, how often it had something to judge."""
+    """Every check reports here. looked: by a check's name, how often it had something to judge.
 
-    def __init__(self, world: World) -> None:
+    tell: hears of each violation that is kept.
+    """
+
+    def __init__(self, world: World, tell: Callable[[Violation], None]) -> None:
         self.violations: list[Violation] = []
         self.looked: Counter[str] = Counter()
         self._world = world
+        self._tell = tell
         self._of_subject: Counter[tuple[str, str]] = Counter()
 
     def violation(self, check: str, subject: str, detail: str) -> None:
@@ -28,9 +33,9 @@ class Findings:
         is_new = self._of_subject[check, subject] <= VIOLATIONS_OF_SUBJECT_MAX
         if is_new and len(self.violations) < VIOLATIONS_MAX:
             at_s = round(self._world.now_s, 6)
-            self.violations.append(
-                Violation(at_s=at_s, check=check, subject=subject, detail=detail)
-            )
+            violation = Violation(at_s=at_s, check=check, subject=subject, detail=detail)
+            self.violations.append(violation)
+            self._tell(violation)
 
 
 def pair_name(source: str, destination: str) -> str:

@@ -1,7 +1,7 @@
 """All checks of a run, as one."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sims.checks.acknowledgements import Acknowledgements
@@ -34,11 +34,13 @@ from wice.events import Event
 class Checks:
     """The runner tells it what happens. looked: by a check's name, how often it judged something.
 
-    violations: in the order of time.
+    violations: in the order of time. tell: hears of each when it is found.
     """
 
-    def __init__(self, world: World) -> None:
-        self._findings = Findings(world)
+    def __init__(
+        self, world: World, tell: Callable[[Violation], None] = lambda _violation: None
+    ) -> None:
+        self._findings = Findings(world, tell)
         parts = (world, Quiet(world), self._findings)
         replies = Replies(world)
         self._replies = replies

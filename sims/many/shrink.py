@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from sims.files.scenario_file import parse_scenario
 from sims.files.scenario_text import scenario_text
@@ -26,8 +26,7 @@ from sims.many.smaller import (
     with_faults,
     with_machines,
 )
-from sims.many.swarm import Run
-from sims.model.result import Violation
+from sims.model.result import RunResult, Until, Violation
 from sims.model.scenario import DURATION_MIN_S, Scenario
 from sims.running.churn import plan_faults
 from sims.runtime.entropy import Entropy
@@ -52,6 +51,12 @@ _MACHINES: Final = "machines"
 _FAULTS: Final = "faults"
 PARTS_MIN: Final = {_MACHINES: 2, _FAULTS: 1}
 """So few are few enough, whatever they are."""
+
+
+class SoughtRun(Protocol):
+    """``sims.running.run.run``, which ends where it has shown what is sought."""
+
+    def __call__(self, scenario: Scenario, seed: int, *, until: Until) -> RunResult: ...
 
 
 class DoesNotFailError(Exception):
@@ -109,7 +114,7 @@ def shrink(
     scenario: Scenario,
     seed: int,
     at_once: int,
-    run: Run,
+    run: SoughtRun,
     tell: Callable[[Step], None],
     *,
     cause: Cause | None = None,
@@ -119,8 +124,8 @@ def shrink(
     """Make ``scenario`` as small as it can be and still fail of the same cause as with ``seed``.
 
     cause: the one to keep; None is that of the first violation, or of the first of ``check``. The
-    result is the same whatever
-    ``at_once`` is: of the candidates of a step, the first that fails is taken, not the fastest.
+    result is the same whatever ``at_once`` is: of the candidates of a step, the first that fails is
+    taken, not the fastest.
     Only where ``time_max_s`` real seconds are not enough does it depend on the machine. Raise
     DoesNotFailError; KeyboardInterrupt ends it as time does, once it is known to fail.
     """
@@ -137,7 +142,7 @@ class _Shrinker:
         scenario: Scenario,
         seed: int,
         at_once: int,
-        run: Run,
+        run: SoughtRun,
         tell: Callable[[Step], None],
         time_max_s: float,
     ) -> None:
@@ -329,23 +334,26 @@ class _Shrinker:
 
     def _judge(self, candidate: "_Candidate") -> list[Sighting]:
         """In a process of its own: what shows in a run of a candidate."""
-        result = self._run(_read(candidate.text), candidate.seed)
+        result = self._run(_read(candidate.text), candidate.seed, until=self._is_sought)
         if result.violations:
             return [self._sighted(violation) for violation in result.violations]
         if result.is_complete:
             return []
         return [Sighting(self._causes.of_failure(result.failure), result.virtual_s, result.failure)]
 
+    def _is_sought(self, violation: Violation) -> bool:
+        return self._matches(self._sighted(violation))
+
     def _sighted(self, violation: Violation) -> Sighting:
         cause = self._causes.of_violation(violation)
         return Sighting(cause, violation.at_s, f"{violation.subject} : {violation.detail}")
 
     def _matching(self, sightings: Sequence[Sighting]) -> Sighting | None:
-        for sighting in sightings:
-            wanted = self._cause or sighting.cause
-            if sighting.cause == wanted and self._check in (None, sighting.cause.check):
-                return sighting
-        return None
+        return next(filter(self._matches, sightings), None)
+
+    def _matches(self, sighting: Sighting) -> bool:
+        cause = sighting.cause
+        return self._cause in (None, cause) and self._check in (None, cause.check)
 
 
 def _written(scenario: Scenario) -> tuple[str, Scenario] | None:

@@ -1,6 +1,6 @@
 """What came of a run, for people and for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,6 +43,10 @@ class Violation:
     check: str
     subject: str
     detail: str
+
+
+Until = Callable[[Violation], bool]
+"""Whether a run has shown what it was run for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from sims.internet.packet import PacketEvent
 from sims.machines.machine_files import COMMUNITY
 from sims.machines.mesh import Mesh
 from sims.model.faults import Fault
-from sims.model.result import PairResult, RunResult, Violation
+from sims.model.result import PairResult, RunResult, Until, Violation
 from sims.model.scenario import Machine, Scenario
 from sims.model.scenario_check import check_scenario
 from sims.model.world import Load
@@ -61,11 +61,12 @@ def run(
     progress: OnProgress | None = None,
     recorder: StoryRecorder | None = None,
     capture: Capture | None = None,
+    until: Until | None = None,
 ) -> RunResult:
     """Run ``scenario`` from ``seed`` to its end, or until KeyboardInterrupt.
 
     recorder: has the story of the run afterwards, capture what passed its interfaces, whatever
-    ended it.
+    ended it. until: told of each violation; the run ends with the first for which it is true.
     A process should run one: libraries keep things for good that another run would meet. Raise
     ConfigError for a scenario that makes no sense, WiceError for a trace that cannot be opened or
     a trio that is not known.
@@ -74,7 +75,8 @@ def run(
     with scratch_directory() as directory, open_trace_file(trace_path) as file:
         clock = VirtualClock()
         entropy = Entropy(seed) if capture is None else capture.entropy(seed)
-        it = Run(scenario, entropy, clock, Trace(file), directory, progress, recorder, capture)
+        trace = Trace(file)
+        it = Run(scenario, entropy, clock, trace, directory, progress, recorder, capture, until)
         with substituted(it.surroundings), seeded_scheduling(entropy.random("scheduling")):
             try:
                 # Anywhere else it would come out of a library's task, which may swallow it.
@@ -104,6 +106,7 @@ class Run:
         progress: OnProgress | None,
         recorder: StoryRecorder | None = None,
         capture: Capture | None = None,
+        until: Until | None = None,
     ) -> None:
         self.scenario = scenario
         self.community = COMMUNITY
@@ -118,6 +121,7 @@ class Run:
         self._progress = progress
         self._capture = capture
         self._recorder = recorder
+        self._until = until
         self._began_real_s, self._began_cpu_s = real_monotonic_s(), real_cpu_s()
         self._began_s = clock.now_s
         self._wall_clock_began_s = (
@@ -152,7 +156,7 @@ class Run:
             scenario.ping_every_s,
             partial(self._tell_ping, "ping"),
         )
-        self._checks = Checks(self)
+        self._checks = Checks(self, self._on_violation)
         self._pairs: tuple[PairResult, ...] | None = None
         """What came of them, once the run is over."""
         if recorder is not None:
@@ -397,6 +401,10 @@ class Run:
     def task_died(self, machine: str, error: BaseException) -> None:
         if not self._is_over:
             self._checks.task_died(machine, error)
+
+    def _on_violation(self, violation: Violation) -> None:
+        if self._until is not None and self._until(violation):
+            self._scope.cancel()
 
     def on_standstill(self, machine: str, where: str) -> None:
         """Virtual time does not go on; nothing else ends then by itself."""

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import trio
 import sims.running.run
 from sims.machines.machine import SimulatedMachine
 from sims.machines.mesh import Mesh
+from sims.model.result import Violation
+from sims.model.scenario import Expectation
 from sims.running.run import run
 from sims.runtime.clock import STARTS_AT_S
 from tests.sims.results import a_scenario
@@ -35,6 +38,22 @@ def test_the_time_of_nobody_is_that_of_a_clock_that_is_right(
     run(a_scenario(), 1, progress=look)
     assert wrong_s
     assert max(map(abs, wrong_s)) < 1e-6
+
+
+def test_a_run_ends_with_the_violation_that_it_is_to_end_with() -> None:
+    scenario = replace(a_scenario(), expect=Expectation(all_pairs_connected_by_s=0.001))
+    told: list[Violation] = []
+
+    def until(violation: Violation) -> bool:
+        told.append(violation)
+        return len(told) == 2
+
+    result = run(scenario, 1, until=until)
+    assert result.violations == tuple(told)
+    assert [violation.check for violation in told] == ["all-pairs-connected"] * 2
+    assert result.is_complete
+    assert told[-1].at_s == result.virtual_s < scenario.duration_s
+    assert run(scenario, 1, until=lambda _: False).virtual_s == scenario.duration_s
 
 
 def test_ctrl_c_does_not_wait_for_all_that_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

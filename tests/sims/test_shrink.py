@@ -9,11 +9,11 @@ import pytest
 
 from sims.files.scenario_file import find_scenario, load_scenario
 from sims.many.causes import PROCESS, Causes
-from sims.many.shrink import DoesNotFailError, Shrunk, shrink
+from sims.many.shrink import DoesNotFailError, Shrunk, SoughtRun, shrink
 from sims.many.smaller import PLAIN_LINE, with_machines
 from sims.model.faults import Crash, Move, NatReboot, Partition
 from sims.model.nat import NatModel
-from sims.model.result import RunResult, Violation
+from sims.model.result import RunResult, Until, Violation
 from sims.model.scenario import Scenario
 from sims.running.churn import plan_faults
 from sims.runtime.entropy import Entropy
@@ -25,10 +25,10 @@ SEED = 3
 Fails = Callable[[Scenario, int], bool]
 
 
-def a_run(fails: Fails, at_s: float = 20.0) -> Callable[[Scenario, int], RunResult]:
+def a_run(fails: Fails, at_s: float = 20.0) -> SoughtRun:
     """Finds something with who and what ``fails`` says, at ``at_s``."""
 
-    def run(scenario: Scenario, seed: int) -> RunResult:
+    def run(scenario: Scenario, seed: int, *, until: Until) -> RunResult:
         names = [machine.name for machine in scenario.machines]
         found = Violation(at_s=at_s, check="tunnels", subject=names[0], detail="silent for 3 s")
         other = replace(found, check="bounds")
@@ -102,10 +102,7 @@ def test_with_other_luck_the_machines_of_the_violation_are_enough() -> None:
     def fails(scenario: Scenario, seed: int) -> bool:
         return len(scenario.machines) == 12 or (names_of(scenario) == {"pc-1"} and seed > SEED)
 
-    def run(scenario: Scenario, seed: int) -> RunResult:
-        return a_run(fails)(scenario, seed)
-
-    result = shrink(a_scenario(12), SEED, 2, run, lambda _: None)
+    result = shrink(a_scenario(12), SEED, 2, a_run(fails), lambda _: None)
     assert names_of(result.after) == {"pc-1"}
     assert (result.seed_before, result.seed) == (SEED, SEED + 1)
 
@@ -126,14 +123,14 @@ def test_another_violation_is_not_the_same() -> None:
 
 def test_without_any_violation_there_is_nothing_to_shrink() -> None:
     with pytest.raises(DoesNotFailError, match="nothing fails"):
-        shrink(SWARM, SEED, 2, a_result, lambda _: None)
+        shrink(SWARM, SEED, 2, lambda *_, **__: a_result(), lambda _: None)
 
 
 def test_the_check_to_keep_can_be_named() -> None:
     run = a_run(lambda scenario, _: len(scenario.machines) >= 2)
 
-    def both(scenario: Scenario, seed: int) -> RunResult:
-        result = run(scenario, seed)
+    def both(scenario: Scenario, seed: int, *, until: Until) -> RunResult:
+        result = run(scenario, seed, until=until)
         first = replace(result.violations[0], check="replays", at_s=1.0)
         return replace(result, violations=(first, *result.violations))
 
@@ -144,8 +141,26 @@ def test_the_check_to_keep_can_be_named() -> None:
         shrink(SWARM, SEED, 2, both, lambda _: None, check="cleartext")
 
 
+def test_a_run_may_end_with_what_is_sought_and_with_nothing_else() -> None:
+    other, found = (
+        Violation(at_s=1.0, check=check, subject="home", detail="silent for 3 s")
+        for check in ("bounds", "tunnels")
+    )
+
+    def run(scenario: Scenario, seed: int, *, until: Until) -> RunResult:
+        seen = [other, found, other] if len(scenario.machines) >= 2 else [other]
+        sought = [index for index, violation in enumerate(seen) if until(violation)]
+        until_then = seen[: sought[0] + 1] if sought else []
+        return a_result(scenario, seed, pairs=(), violations=tuple(until_then))
+
+    result = shrink(SWARM, SEED, 2, run, lambda _: None, check="tunnels")
+    assert len(result.after.machines) == 2
+    result = shrink(SWARM, SEED, 2, run, lambda _: None)
+    assert (result.sighting.cause.check, len(result.after.machines)) == ("bounds", 1)
+
+
 def test_a_process_that_dies_is_a_failure_too() -> None:
-    def run(scenario: Scenario, seed: int) -> RunResult:
+    def run(scenario: Scenario, seed: int, *, until: Until) -> RunResult:
         if "phone" in names_of(scenario):
             os.kill(os.getpid(), signal.SIGKILL)
         return a_result(scenario, seed)

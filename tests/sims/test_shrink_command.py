@@ -11,7 +11,7 @@ from sims.commands.command import sim
 from sims.files.scenario_file import load_scenario
 from sims.many import processes
 from sims.model.faults import NatReboot
-from sims.model.result import RunResult, Violation
+from sims.model.result import RunResult, Until, Violation
 from sims.model.scenario import Scenario
 from tests.sims.results import a_result
 
@@ -36,7 +36,9 @@ for_s = 3
 """
 
 
-def run(scenario: Scenario, seed: int, *, trace_path: Path | None = None) -> RunResult:
+def run(
+    scenario: Scenario, seed: int, *, trace_path: Path | None = None, until: Until | None = None
+) -> RunResult:
     """With even seeds, a NAT that reboots with the laptop behind it is one violation."""
     if trace_path is not None:
         trace_path.touch()
