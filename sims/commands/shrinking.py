@@ -224,13 +224,15 @@ def _details(after: "Scenario") -> list[str]:
 
 def _fault_words(fault: "Fault") -> str:
     """As ``crash of nas at 12 s for 5 s``."""
-    from sims.model.faults import KIND_NAMES, Partition
+    from sims.model.faults import KIND_NAMES, AddressChange, Partition
 
     words = KIND_NAMES[type(fault)]
     if isinstance(fault, Partition):
         words += f" of {' and '.join(fault.one)} from {' and '.join(fault.other)}"
     else:
         words += f" of {getattr(fault, 'target', 'all')}"
+    if isinstance(fault, AddressChange) and fault.ip_version is not None:
+        words += f", IPv{fault.ip_version},"
     for_s = getattr(fault, "for_s", None)
     return f"{words} at {fault.at_s:g} s" + ("" if for_s is None else f" for {for_s:g} s")
 

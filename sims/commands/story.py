@@ -128,8 +128,8 @@ def _rest(fields: Mapping[str, Any]) -> str:
     said = [
         f"{name} {_plain(value)}"
         for name, value in fields.items()
-        # What a fault does not do is not worth a word.
-        if value is not False
+        # What a fault does not do is not worth a word, nor what it does not single out.
+        if value is not False and value is not None
     ]
     return f", {', '.join(said)}" if said else ""
 

@@ -46,6 +46,8 @@ def fault_name(fault: Fault) -> str:
             return f"{listed(fault.one)} cut off from {listed(fault.other)}"
         case LinkDown() if fault.direction != "both":
             return f"line of {fault.target} down for what goes {fault.direction}"
+        case AddressChange(ip_version=int(version)):
+            return f"{fault.target} gets other IPv{version} addresses"
         case Crash(loses_disk=True):
             return f"crash of {fault.target}, its disk lost"
     return _SAID[type(fault)].format(fault)

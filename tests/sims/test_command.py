@@ -301,6 +301,7 @@ TRACE = [
         "phase": "begin",
         "planned_at_s": 2.0,
         "target": "home-1",
+        "ip_version": None,
     },
     {
         "at_s": 3.0,

@@ -11,7 +11,7 @@ import sims.checks.paths
 import sims.checks.quiet
 import sims.checks.suite  # noqa: F401 - has every check loaded
 from sims.checks.check import Check
-from sims.model.faults import FAULT_KINDS, Crash, Partition
+from sims.model.faults import FAULT_KINDS, AddressChange, Crash, Partition
 from sims.model.nat import NAT_KINDS, Firewall, NatModel
 from sims.model.presets import LINE_PRESETS
 from sims.model.result import Violation
@@ -251,6 +251,9 @@ def test_every_fault_has_a_name() -> None:
     one_way = Partition(at_s=0.0, one=("a", "b"), other=("c",), is_one_way=True)
     assert fault_name(one_way) == "nothing passes from a and b to c"
     assert fault_name(Crash(at_s=0.0, target="a", loses_disk=True)) == "crash of a, its disk lost"
+    both = AddressChange(at_s=0.0, target="a")
+    assert fault_name(both) == "a gets other addresses"
+    assert fault_name(replace(both, ip_version=6)) == "a gets other IPv6 addresses"
 
 
 @pytest.mark.parametrize("name", [name for name in NAT_KINDS if name != "none"])

@@ -1,6 +1,7 @@
 """``wice sim shrink`` and ``swarm --shrink``: files, words and exit statuses."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -8,9 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sims.commands.command import sim
+from sims.commands.shrinking import _fault_words
 from sims.files.scenario_file import load_scenario
 from sims.many import processes
-from sims.model.faults import NatReboot
+from sims.model.faults import AddressChange, NatReboot
 from sims.model.result import RunResult, Until, Violation
 from sims.model.scenario import Scenario
 from tests.sims.results import a_result
@@ -82,6 +84,13 @@ def test_a_small_scenario_is_written_with_where_it_is_from(mesh: Path) -> None:
     small = load_scenario(Path("small.toml"))
     assert [machine.name for machine in small.machines] == ["laptop"]
     assert small.faults == (NatReboot(at_s=5.0, target="home"),)
+
+
+def test_what_an_address_change_changes_is_said() -> None:
+    both = AddressChange(at_s=5.0, target="home")
+    assert _fault_words(both) == "address-change of home at 5 s"
+    one = replace(both, ip_version=6)
+    assert _fault_words(one) == "address-change of home, IPv6, at 5 s"
 
 
 def test_without_a_name_the_check_and_the_seed_are_it(mesh: Path) -> None:
