@@ -13,7 +13,7 @@ from sims.files.line_tables import Origins, choose, convert
 from sims.files.site_tables import SiteReader
 from sims.files.toml_lines import TomlLines
 from sims.model.mistake import Mistake, shortened, where
-from sims.model.scenario import Expectation, Scenario
+from sims.model.scenario import OVERLAYS, Expectation, Scenario
 from sims.model.scenario_check import check_run, find_mistake
 from wice.errors import ConfigError
 from wice.section import Place, suggest
@@ -34,6 +34,7 @@ class _RunSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ip: str = "4"
     peers_each_max: int | None = None
     ping_every_s: float = 5.0
+    overlay: str = OVERLAYS[0]
 
 
 class _ExpectSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -150,6 +151,7 @@ def _read(table: dict[str, Any], name: str, origins: Origins) -> Scenario:
         ip_versions=choose(run.ip, _IP_VERSIONS, ("scenario", "ip"), "IP versions"),
         peers_each_max=run.peers_each_max,
         ping_every_s=run.ping_every_s,
+        overlay=run.overlay,
         churn=read_churn(file.churn),
         expect=Expectation(
             all_pairs_connected_by_s=expect.all_pairs_connected_by_s,

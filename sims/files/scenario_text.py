@@ -48,6 +48,7 @@ def _run_table(scenario: Scenario) -> Table:
     table["relay"] = _unless(scenario.has_relay, default.has_relay)
     table["ip"] = _unless(_IP[scenario.ip_versions], _IP[default.ip_versions])
     table["peers_each_max"] = scenario.peers_each_max
+    table["overlay"] = _unless(scenario.overlay, default.overlay)
     table["ping_every_s"] = _unless(scenario.ping_every_s, default.ping_every_s)
     return table
 

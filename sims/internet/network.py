@@ -7,11 +7,13 @@ from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 from sims.internet.addresses import AddressPlan, host_of
 from sims.internet.carriage import Block, Internet
 from sims.internet.drops import Drop
+from sims.internet.firewall import HTTPS_PORT
 from sims.internet.line import Line
 from sims.internet.packet import Packet, PacketEvent
 from sims.internet.router import OnOutside, Router
 from sims.internet.translation import MappingEntry
 from sims.model.link import LineModel, LinkModel
+from sims.model.nat import Firewall
 from sims.model.scenario import Site
 from sims.runtime.clock import VirtualClock
 from sims.runtime.entropy import Entropy
@@ -250,6 +252,30 @@ class Network:
     def tap(self, site: str, take: Callable[[Packet], None]) -> Tap:
         """Show ``take`` what comes down the line of ``site``, as its router sees it."""
         return Tap(self._lans[site].router, take)
+
+    def links_between(self, source: str, destination: str) -> tuple[LinkModel, ...] | None:
+        """What a packet from site to site passes by way of the internet; None where it cannot."""
+        if self.internet.is_blocked(source, destination):
+            return None
+        up = [router.line.up for router in self._lans[source].router.up_to_internet()]
+        down = [router.line.down for router in self._lans[destination].router.up_to_internet()]
+        links = [link for link in (*up, *reversed(down)) if link is not None]
+        return tuple(links) if len(links) == len(up) + len(down) else None
+
+    def lets_out_tcp(self, site: str, port: int) -> bool:
+        """Whether its firewall, and those of the sites it is behind, let connections to it go."""
+        return port == HTTPS_PORT or all(
+            router.site.firewall is not Firewall.TCP_443_ONLY
+            for router in self._lans[site].router.up_to_internet()
+        )
+
+    def public_addresses(self, site: str) -> tuple[str, ...]:
+        """Of its NATs and of those above them, the innermost first."""
+        return tuple(
+            nat.address
+            for router in self._lans[site].router.up_to_internet()
+            for nat in router.nats
+        )
 
     @property
     def site_names(self) -> tuple[str, ...]:

@@ -186,6 +186,13 @@ class Router:
 
     # What it is made of
 
+    def up_to_internet(self) -> "Iterator[Router]":
+        """This one, and each whose LAN the line of the one before ends at."""
+        router: Router | None = self
+        while router is not None:
+            yield router
+            router = router._above
+
     def set_line(self, line: LineModel) -> None:
         """What is under way still arrives as the former line had it."""
         self.line = line

@@ -20,7 +20,9 @@ from p2p.backend import OverlayTransport
 from sims.internet.network import Network
 from sims.machines.envelope_delay import EnvelopeDelay
 from sims.machines.envelope_replay import EnvelopeReplay
+from sims.machines.in_process_overlay import BootstrapTransport, current_post_office
 from sims.machines.machine_files import MachineFiles
+from sims.machines.post_office import PostOffice
 from sims.model.scenario import Machine
 from sims.model.world import Load
 from sims.runtime.clock import VirtualClock
@@ -132,7 +134,7 @@ class Boot:
     ready: trio.Event
     ended: trio.Event
     task: trio.lowlevel.Task | None = None
-    transport: OverlayTransport | None = None
+    transport: OverlayTransport | BootstrapTransport | None = None
     """Of a bootstrap node."""
 
 
@@ -155,6 +157,7 @@ class SimulatedMachine:
         clock: VirtualClock,
         wall_clock: WallClock,
         entropy: Entropy,
+        post_office: PostOffice,
         observer: Observer,
     ) -> None:
         self.name = machine.name
@@ -172,6 +175,7 @@ class SimulatedMachine:
         self._clock = clock
         self._wall_clock = wall_clock
         self._entropy = entropy
+        self._post_office = post_office
         self._observer = observer
         self._boots = 0
         self._is_away = False
@@ -245,6 +249,11 @@ class SimulatedMachine:
         boot = self.boot
         if boot is None or boot.transport is None:
             return
+        if isinstance(boot.transport, BootstrapTransport):
+            boot.transport.branch.repeats_after_s = after_s
+            await trio.sleep_until(until_s)
+            boot.transport.branch.repeats_after_s = None
+            return
         current_host.set(boot.host)
         replay = EnvelopeReplay(boot.transport, entropy, after_s)
         async with trio.open_nursery() as nursery:
@@ -256,6 +265,11 @@ class SimulatedMachine:
         """Have a bootstrap node that runs be slow to deliver until the clock is ``until_s``."""
         boot = self.boot
         if boot is None or boot.transport is None:
+            return
+        if isinstance(boot.transport, BootstrapTransport):
+            boot.transport.branch.slow = (random, up_to_s)
+            await trio.sleep_until(until_s)
+            boot.transport.branch.slow = None
             return
         delay = EnvelopeDelay(boot.transport, random, up_to_s)
         await trio.sleep_until(until_s)
@@ -358,6 +372,7 @@ class SimulatedMachine:
 
     async def _live(self, boot: Boot) -> None:
         current_host.set(boot.host)
+        current_post_office.set(self._post_office)
         boot.task = trio.lowlevel.current_task()
         run: Any = run_bootstrap if self._is_bootstrap else run_up
         try:

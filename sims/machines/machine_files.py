@@ -12,6 +12,7 @@ from typing import Final
 
 from sims.internet.addresses import BENCHMARK_NETWORK
 from wice.keys import PrivateKey, PublicKey
+from wice.overlay_choice import BACKEND_DEFAULT
 
 WIREGUARD_PORT: Final = 51_820
 OVERLAY_PORT: Final = 4_001
@@ -53,10 +54,16 @@ class Peer:
     tunnel_address: IPv4Address | IPv6Address
 
 
-def bootstrap_config(files: MachineFiles, listen: Sequence[str], *, has_relay: bool = False) -> str:
+def bootstrap_config(
+    files: MachineFiles,
+    listen: Sequence[str],
+    *,
+    has_relay: bool = False,
+    backend: str = BACKEND_DEFAULT,
+) -> str:
     """The configuration of a bootstrap node that listens on multiaddrs ``listen``."""
     relay = _relay() if has_relay else ""
-    return _top(files) + _overlay(listen, ()) + relay
+    return _top(files) + _overlay(backend, listen, ()) + relay
 
 
 def home_config(
@@ -65,6 +72,8 @@ def home_config(
     bootstrap: Sequence[str],
     tunnel: IPv4Interface | IPv6Interface,
     peers: Sequence[Peer],
+    *,
+    backend: str = BACKEND_DEFAULT,
 ) -> str:
     """The configuration of a machine with a tunnel, whose key is in ``INTERFACE``.key.
 
@@ -72,7 +81,7 @@ def home_config(
     """
     anywhere = {4: "/ip4/0.0.0.0", 6: "/ip6/::"}
     listen = [f"{anywhere[version]}/tcp/{OVERLAY_PORT}" for version in versions]
-    return _top(files) + _overlay(listen, bootstrap) + _interface(tunnel, peers)
+    return _top(files) + _overlay(backend, listen, bootstrap) + _interface(tunnel, peers)
 
 
 def overlay_multiaddr(address: IPv4Address | IPv6Address) -> str:
@@ -95,9 +104,10 @@ control_socket = "{files.control_socket}"
 """
 
 
-def _overlay(listen: Sequence[str], bootstrap: Sequence[str]) -> str:
+def _overlay(backend: str, listen: Sequence[str], bootstrap: Sequence[str]) -> str:
     return f"""
 [overlay]
+backend = "{backend}"
 community = "{COMMUNITY}"
 bootstrap = [{_quoted(bootstrap)}]
 listen = [{_quoted(listen)}]

@@ -16,6 +16,7 @@ from sims.machines.machine_files import (
     overlay_multiaddr,
     write_private_key,
 )
+from sims.machines.post_office import PostOffice
 from sims.model.presets import BOOTSTRAP_LINE
 from sims.model.scenario import TUNNEL_NETWORK, Machine, Scenario, Site
 from sims.runtime.clock import VirtualClock
@@ -53,6 +54,7 @@ class Mesh:
         self._entropy = entropy
         self._clock = clock
         self._network = network
+        self._post_office = PostOffice(network, clock, entropy)
         self._directory = directory
         self._wall_clock_began_s = wall_clock_began_s
         self._observer = observer
@@ -88,6 +90,7 @@ class Mesh:
             clock=self._clock,
             wall_clock=WallClock(self._clock, self._wall_clock_began_s, machine),
             entropy=self._entropy,
+            post_office=self._post_office,
             observer=self._observer,
         )
 
@@ -99,7 +102,9 @@ class Mesh:
 
     def _bootstrap_config(self, files: MachineFiles) -> str:
         has_relay = self._scenario.has_relay
-        return bootstrap_config(files, self._listens_at(files.name), has_relay=has_relay)
+        listen = self._listens_at(files.name)
+        backend = self._scenario.overlay
+        return bootstrap_config(files, listen, has_relay=has_relay, backend=backend)
 
     def _home_config(self, files: MachineFiles) -> str:
         bootstrap = [
@@ -112,7 +117,8 @@ class Mesh:
             for name in self._scenario.peers_of(files.name)
         ]
         versions = self._scenario.ip_versions
-        return home_config(files, versions, bootstrap, self.tunnels[files.name], peers)
+        tunnel, backend = self.tunnels[files.name], self._scenario.overlay
+        return home_config(files, versions, bootstrap, tunnel, peers, backend=backend)
 
 
 def tunnels_of(scenario: Scenario) -> dict[str, IPv4Interface | IPv6Interface]:

@@ -33,6 +33,9 @@ HEALED_WITHIN_S: Final = 90.0
 TUNNEL_NETWORK: Final = IPv4Network("10.77.0.0/16")
 """Where the mesh's own addresses are, unless there is IPv6 alone."""
 
+OVERLAYS: Final = ("libp2p", "in-process")
+"""Names of backends: the real one first, then one without packets, for meshes of a thousand."""
+
 LAN: Final = LinkModel()
 """A cable at home: nothing that a mesh would feel."""
 
@@ -114,6 +117,7 @@ class Scenario:
     ip_versions: (4,), (6,) or (4, 6). peers_each_max: None has everybody know everybody;
     otherwise each machine has at most so many WireGuard peers.
     ping_every_s: how often each ordered pair pings through the tunnel once it is connected.
+    overlay: what carries the daemons' envelopes, one of ``OVERLAYS``.
     """
 
     name: str
@@ -124,6 +128,7 @@ class Scenario:
     ip_versions: tuple[int, ...] = (4,)
     peers_each_max: int | None = None
     ping_every_s: float = 5.0
+    overlay: str = OVERLAYS[0]
     faults: tuple[Fault, ...] = ()
     churn: tuple[Churn, ...] = ()
     expect: Expectation = field(default_factory=Expectation)

@@ -15,6 +15,7 @@ from sims.model.scenario import (
     DURATION_MAX_S,
     DURATION_MIN_S,
     MACHINES_MAX,
+    OVERLAYS,
     PAIRS_MAX,
     PEERS_EACH_MIN,
     PING_EVERY_MIN_S,
@@ -76,6 +77,12 @@ def check_run(scenario: Scenario) -> None:
         lowest=DURATION_MIN_S,
         highest=DURATION_MAX_S,
     )
+    if scenario.overlay not in OVERLAYS:
+        raise Mistake(
+            (*place, "overlay"),
+            f"{shortened(scenario.overlay)!r} is no overlay",
+            suggest(scenario.overlay, OVERLAYS, "overlays"),
+        )
     check_number(scenario.bootstraps, (*place, "bootstraps"), lowest=1, highest=BOOTSTRAPS_MAX)
     if scenario.ip_versions not in ((4,), (6,), (4, 6)):
         raise Mistake(

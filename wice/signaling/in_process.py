@@ -96,9 +96,13 @@ class InProcessNetwork:
         if random.random() < impairment.silent_loss:
             return
         copies = 2 if random.random() < impairment.duplication else 1
-        taken = [self._put(inbox, envelope, copies) for inbox in self._inboxes.get(recipient, ())]
-        if not any(taken):
+        if not self.hand_over(recipient, envelope, copies):
             raise SignalingUnavailableError(f"nobody takes envelopes for {recipient}")
+
+    def hand_over(self, recipient: PublicKey, envelope: bytes, copies: int = 1) -> bool:
+        """Deliver to everybody who is ``recipient``, at once; False where nobody takes it."""
+        taken = [self._put(inbox, envelope, copies) for inbox in self._inboxes.get(recipient, ())]
+        return any(taken)
 
     def _put(self, inbox: trio.MemorySendChannel[bytes], envelope: bytes, copies: int) -> bool:
         is_taken = False
@@ -116,7 +120,7 @@ class InProcessTransport(Transport):
 
     def __init__(self, network: InProcessNetwork) -> None:
         self._network = network
-        self._inboxes: set[trio.MemorySendChannel[bytes]] = set()
+        self._inboxes: dict[trio.MemorySendChannel[bytes], None] = {}
         self._is_closed = False
 
     async def send(self, recipient: PublicKey, envelope: bytes) -> None:
@@ -134,14 +138,14 @@ class InProcessTransport(Transport):
         """Be reachable as ``key_holder.public_key`` and get the envelopes addressed to it."""
         self._check_open()
         send_channel, receive_channel = trio.open_memory_channel[bytes](INBOX_MAX)
-        self._inboxes.add(send_channel)
+        self._inboxes[send_channel] = None
         self._network.attach(key_holder.public_key, send_channel)
         try:
             with send_channel, receive_channel:
                 yield receive_channel
         finally:
             self._network.detach(key_holder.public_key, send_channel)
-            self._inboxes.discard(send_channel)
+            del self._inboxes[send_channel]
 
     def stun_servers(self) -> Sequence[Endpoint]:
         return ()
