@@ -21,6 +21,7 @@ Queues hold some 100 ms at the line's rate, as much as home routers do without q
 (RFC 7567 section 2), more on radio.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from sims.model.link import BurstLoss, LineModel, LinkModel
@@ -117,3 +118,23 @@ BOOTSTRAP_LINE: Final = LineModel(
     down=LinkModel(latency_s=0.002, rate_bits_s=1e9, queue_bytes=1_250_000),
 )
 """A rented server in a data centre, close to where networks meet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SitePreset:
+    """A place by the word that people have for it: a kind of NAT and a line."""
+
+    nat: str
+    line: str
+
+
+SITE_PRESETS: Final = {
+    "home": SitePreset("port-restricted", "fibre"),
+    "mobile": SitePreset("cgnat", "4g"),
+    "office": SitePreset("symmetric", "fibre"),
+    "cafe": SitePreset("port-restricted", "wifi"),
+    "server": SitePreset("none", "lan"),
+    "cloud": SitePreset("one-to-one", "lan"),
+    "ship": SitePreset("cgnat", "geo"),
+}
+"""What is usual there, and no more: who knows better names the kind of NAT and the line."""

@@ -1,0 +1,144 @@
+"""``wice sim new`` and ``wice sim from-config``: scenarios of a mesh of one's own."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from sims.commands.finishing import exit_if, noting
+from sims.commands.options import STDOUT, check_writable
+from wice.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sims.configs.scenario import OwnMesh
+
+NEW_FILE: Final = "mesh.toml"
+UNNAMED: Final = "mesh"
+
+_force_option = click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+
+
+@click.command()
+@click.argument(
+    "file",
+    metavar="[FILE]",
+    default=NEW_FILE,
+    type=click.Path(dir_okay=False, allow_dash=True),
+    callback=check_writable,
+)
+@_force_option
+def new(file: str, force: bool) -> None:
+    """Write a scenario with comments into FILE (`mesh.toml` if none is named), ready to run.
+
+    - is standard output.
+    """
+    from sims.files.new_scenario import new_scenario_text, scenario_name
+
+    path = Path(NEW_FILE if file == STDOUT else file)
+    scenario_name(path)
+    _write(file, new_scenario_text(path), force=force)
+    if file != STDOUT:
+        click.echo(f"{file} is there; run it: {_run_command(file)}")
+
+
+@click.command("from-config")
+@click.argument(
+    "configs",
+    metavar="CONFIG...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+)
+@click.option(
+    "--site",
+    "sites",
+    metavar="NAME[,NAME...]=KIND[,LINE]",
+    multiple=True,
+    help="Where machines are, one site for all that are named.  [default: each at a home]",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    default=STDOUT,
+    type=click.Path(dir_okay=False, allow_dash=True),
+    callback=check_writable,
+    help="Write the scenario there.  [default: standard output]",
+)
+@_force_option
+def from_config(
+    configs: tuple[Path, ...], sites: tuple[str, ...], output: str, force: bool
+) -> None:
+    """Make a scenario of a mesh's own configurations: the same machines, who know the same peers.
+
+    NAME is that of a CONFIG's file, or of its directory where the file is wice.toml. KIND is
+    home, mobile, office, cafe, server, cloud or ship, or a kind of NAT; LINE is lan, fibre, wifi,
+    dsl, 4g or geo. Private keys need not be there, and are not copied.
+    """
+    from sims.configs.scenario import scenario_of
+    from sims.configs.sites import parse_site
+    from sims.files.new_scenario import scenario_name
+    from sims.files.scenario_text import scenario_text
+
+    name = UNNAMED if output == STDOUT else scenario_name(Path(output))
+    mesh = scenario_of(configs, [parse_site(text) for text in sites], name)
+    comment = _comment(configs, mesh)
+    _write(output, scenario_text(mesh.scenario, comment) + _WHAT_IF, force=force)
+    for line in _summary(output, mesh):
+        click.echo(line, err=output == STDOUT)
+
+
+_WHAT_IF: Final = """
+# What if the bootstrap node dies? Take the # away, and run it again.
+# [[faults]]
+# at_s = 30
+# kind = "crash"
+# target = "bootstrap-1"
+"""
+
+
+def _comment(configs: Sequence[Path], mesh: "OwnMesh") -> list[str]:
+    names = ", ".join(path.name if path.parent == Path() else str(path) for path in configs)
+    lines = [f"Made by `wice sim from-config` of {names}."]
+    if mesh.otherwise:
+        lines += ["In the simulator", *(f"- {sentence}" for sentence in mesh.otherwise)]
+    return lines
+
+
+def _summary(output: str, mesh: "OwnMesh") -> list[str]:
+    scenario = mesh.scenario
+    relays = "that relays" if scenario.has_relay else "that does not relay"
+    bootstraps = f"1 bootstrap node {relays}"
+    if scenario.bootstraps > 1:
+        bootstraps = f"{scenario.bootstraps} bootstrap nodes {relays.replace('s', '', 1)}"
+    shown = UNNAMED if output == STDOUT else output
+    lines = [f"{shown}: {len(scenario.machines)} machines, {bootstraps}"]
+    lines += [
+        f"  {site.name}: {', '.join(choice.machines)}; {choice.nat}, {choice.line}"
+        for site, choice in zip(scenario.sites, mesh.sites, strict=True)
+    ]
+    lines += [f"in the simulator {sentence}" for sentence in mesh.otherwise]
+    if output != STDOUT:
+        lines.append(f"run it: {_run_command(output)}")
+    return lines
+
+
+def _run_command(file: str) -> str:
+    path = file if file.endswith(".toml") or "/" in file else f"./{file}"
+    page = Path(path).with_suffix(".html")
+    return f"wice sim run {shlex.quote(path)} --html {shlex.quote(str(page))}"
+
+
+def _write(file: str, text: str, *, force: bool) -> None:
+    """Raise ConfigError for a file that is there, unless ``force``."""
+    if file == STDOUT:
+        click.echo(text, nl=False)
+        return
+    if Path(file).exists() and not force:
+        raise ConfigError(file, "is there already", "name another file, or add --force")
+    failures: list[str] = []
+    with noting(file, failures):
+        Path(file).write_text(text, "utf-8")
+    exit_if(failures)

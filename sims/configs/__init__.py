@@ -1,0 +1,1 @@
+"""A mesh's own configurations, made a scenario."""

@@ -1,0 +1,82 @@
+"""Whose public key is it: by the private key, by what others call its peer, or by elimination."""
+
+from collections.abc import Mapping, Sequence
+
+from sims.configs.member import Member
+from wice.errors import ConfigError
+from wice.keys import PublicKey
+
+
+def find_owners(members: Sequence[Member]) -> dict[PublicKey, Member]:
+    """The member of each public key that is some member's own.
+
+    A member that nobody knows may be without. Raise ConfigError where two members have one key,
+    and where it cannot be said which key a member has.
+    """
+    owners: dict[PublicKey, Member] = {}
+    for member in members:
+        for key, interface in member.known_keys.items():
+            if key in owners:
+                raise member.mistake(
+                    ("interfaces", interface, "private_key_file"),
+                    f"holds the key of {owners[key].name}, too",
+                    "give each configuration a directory with its own key, or leave the keys away",
+                )
+            owners[key] = member
+    for member in members:
+        if member.has_absent_keys:
+            for key in _named(member, members, owners):
+                owners[key] = member
+    _eliminate(members, owners)
+    return owners
+
+
+def _named(
+    member: Member, members: Sequence[Member], owners: Mapping[PublicKey, Member]
+) -> list[PublicKey]:
+    """Those of nobody so far that others have under its name, one for each key it lacks."""
+    keys = dict.fromkeys(
+        entry.public_key
+        for other in members
+        for entry in other.peers()
+        if other is not member and entry.peer.name == member.name
+    )
+    named = [key for key in keys if key not in owners]
+    lacking = len(member.config.interfaces) - len(member.known_keys)
+    if len(named) > lacking:
+        raise member.mistake(
+            ("interfaces", member.interface.name),
+            f"others have {len(named)} public keys under the name {member.name}",
+            "write the one that is right in all files, or put the private key here",
+        )
+    return named
+
+
+def _eliminate(members: Sequence[Member], owners: dict[PublicKey, Member]) -> None:
+    """A key is whose who has none yet and does not know it, if that is one member alone."""
+    keyless = [member for member in members if member not in owners.values()]
+    keyless = [member for member in keyless if not member.is_bootstrap]
+    listed = [[entry.public_key for entry in member.peers()] for member in keyless]
+    surely: list[list[PublicKey]] = [[] for _ in keyless]
+    maybe: list[list[PublicKey]] = [[] for _ in keyless]
+    named = dict.fromkeys(entry.public_key for member in members for entry in member.peers())
+    for key in named:
+        if key not in owners:
+            strangers = [index for index, keys in enumerate(listed) if key not in keys]
+            for index in strangers:
+                (surely if len(strangers) == 1 else maybe)[index].append(key)
+    for member, keys, others in zip(keyless, surely, maybe, strict=True):
+        if len(keys) == 1:
+            owners[keys[0]] = member
+        elif keys or others:
+            raise _ambiguous(member)
+
+
+def _ambiguous(member: Member) -> ConfigError:
+    return member.mistake(
+        ("interfaces", member.interface.name, "private_key_file"),
+        f"cannot be read here, and no other configuration has a peer named {member.name}, so that "
+        "its public key is not known",
+        f'put the key file there, or write name = "{member.name}" beside its public key in the '
+        "configurations of its peers",
+    )
