@@ -1,7 +1,7 @@
 """All checks of a run, as one."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sims.checks.acknowledgements import Acknowledgements
@@ -34,11 +34,16 @@ from wice.events import Event
 class Checks:
     """The runner tells it what happens. looked: by a check's name, how often it judged something.
 
-    violations: in the order of time. tell: hears of each when it is found.
+    violations: in the order of time. tell: hears of each when it is found. judged: names of those
+    that judge anything in this world, None for all; the others look zero times.
     """
 
     def __init__(
-        self, world: World, tell: Callable[[Violation], None] = lambda _violation: None
+        self,
+        world: World,
+        tell: Callable[[Violation], None] = lambda _violation: None,
+        *,
+        judged: Collection[str] | None = None,
     ) -> None:
         self._findings = Findings(world, tell)
         parts = (world, Quiet(world), self._findings)
@@ -50,7 +55,7 @@ class Checks:
         self._paths = Paths(*parts)
         self._relayed = Relayed()
         self._members = world.private_keys
-        self._checks: tuple[Check, ...] = (
+        every: tuple[Check, ...] = (
             self._tasks,
             Bounds(*parts),
             Transitions(*parts),
@@ -66,6 +71,7 @@ class Checks:
             ExpectedPaths(*parts),
             Unreachable(*parts),
         )
+        self._checks = tuple(check for check in every if judged is None or check.name in judged)
 
     @property
     def violations(self) -> list[Violation]:

@@ -91,7 +91,7 @@ class Lab:
             self.namespaces[name] = Namespace()
         # Interfaces take over what is the default in their namespace when they are made.
         for node in self.nodes.values():
-            _set_sysctls(node, self[node.name], self.topology.ip)
+            set_sysctls(node, self[node.name], self.topology.ip)
         if any(not cable.link.is_plain for cable in self._core_cables().values()):
             self._switch = self._start_switch()
         for node in self.nodes.values():
@@ -244,7 +244,7 @@ def _definitions(node: Node) -> str:
     )
 
 
-def _set_sysctls(node: Node, namespace: Namespace, ip: IpVersions) -> None:
+def set_sysctls(node: Node, namespace: Namespace, ip: IpVersions) -> None:
     """Settle what a new namespace may have inherited from the machine."""
     settings = {
         "ipv4.ip_forward": int(node.forwards),

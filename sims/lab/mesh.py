@@ -148,13 +148,7 @@ class Mesh:
 
     def cost(self, name: str) -> Cost:
         """What the daemon of a machine, which runs, has used so far."""
-        process = Path(f"/proc/{self.daemons[name].pid}")
-        fields = (process / "stat").read_text().rpartition(")")[2].split()
-        cpu_s = (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_S
-        for line in (process / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return Cost(cpu_s, int(line.split()[1]) * 1024)
-        return Cost(cpu_s, 0)
+        return cost_of(self.daemons[name].pid)
 
     def log_tail(self, name: str, lines: int) -> str:
         """The last lines that the daemon of a machine said."""
@@ -169,6 +163,17 @@ class Mesh:
 
     def _tunnel(self, pair: Pair) -> tuple[Any, Any]:
         return self.homes[pair.source].tunnel_address, self.homes[pair.destination].tunnel_address
+
+
+def cost_of(pid: int) -> Cost:
+    """What a process, which runs, has used so far; raise OSError where there is none."""
+    process = Path(f"/proc/{pid}")
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    cpu_s = (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_S
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return Cost(cpu_s, int(line.split()[1]) * 1024)
+    return Cost(cpu_s, 0)
 
 
 async def wait_answering(machine: MachineFiles) -> dict[str, Any]:

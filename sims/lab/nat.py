@@ -60,7 +60,7 @@ class Nat:
 # The input rule is what makes a punch work. A packet that reaches the router unasked would
 # otherwise leave a conntrack entry on the port the home is about to use, and the masquerade
 # would have to give the home another one than the one its peer was told.
-_INPUT: Final = f"""
+INPUT_CHAIN: Final = f"""
     chain input {{
         type filter hook input priority filter; policy accept;
         iifname "{WAN}" ct state new drop
@@ -79,7 +79,7 @@ table {NAT_TABLE} {{
         type nat hook postrouting priority srcnat; policy accept;
         oifname "{WAN}" {masquerade}
     }}
-    {_INPUT}
+    {INPUT_CHAIN}
     chain forward {{
         type filter hook forward priority filter; policy drop;
         {first}
@@ -129,7 +129,7 @@ table {NAT_TABLE} {{
         oifname "{WAN}" meta l4proto udp ct direction original \\
             update @mapped {{ udp sport : ct original ip saddr . ct original proto-src }}
     }}
-    {_INPUT}
+    {INPUT_CHAIN}
     chain forward {{
         type filter hook forward priority filter; policy drop;
         iifname "{LAN}" oifname "{WAN}" accept

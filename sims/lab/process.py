@@ -9,22 +9,38 @@ import signal
 import subprocess
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
-from sims.lab.lab import Lab
+from sims.lab.namespaces import Namespace
 from sims.lab.registry import LAB_VARIABLE, LEASH, STOP_GRACE_S
 
 LINE_SIZE_MAX_BYTES: Final = 65_536
 """A line of output that is longer than this is not handed out."""
 
 
+class Nodes(Protocol):
+    """What processes run in: namespaces by name, of a lab with an id."""
+
+    @property
+    def id(self) -> str: ...
+
+    def __getitem__(self, name: str) -> Namespace: ...
+
+
 class LabProcess:
     """A process in one node of a lab, whose nursery's task runs ``supervise``."""
 
     def __init__(
-        self, lab: Lab, node: str, argv: Sequence[str], log: Path | None, *, outlives_owner: bool
+        self,
+        lab: Nodes,
+        node: str,
+        argv: Sequence[str],
+        log: Path | None,
+        *,
+        outlives_owner: bool,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         leash = () if outlives_owner else LEASH
         sink = subprocess.PIPE if log is None else _append_to(log)
@@ -32,7 +48,7 @@ class LabProcess:
             with lab[node].entered():
                 self._popen = subprocess.Popen(
                     [*leash, *argv],
-                    stdin=subprocess.DEVNULL,
+                    stdin=stdin,
                     stdout=sink,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, LAB_VARIABLE: lab.id},
@@ -129,19 +145,21 @@ class LabProcess:
 
 def start_process(
     nursery: trio.Nursery,
-    lab: Lab,
+    lab: Nodes,
     node: str,
     argv: Sequence[str],
     log: Path | None = None,
     *,
     outlives_owner: bool = False,
+    stdin: int = subprocess.DEVNULL,
 ) -> LabProcess:
     """Run ``argv`` inside ``node``, owned by ``nursery``: cancelled, it ends the process first.
 
     Output goes to the file ``log``, or without one to ``LabProcess.lines``. outlives_owner: the
-    process may be released, so the kernel shall not kill it when this process is gone.
+    process may be released, so the kernel shall not kill it when this process is gone. stdin: a
+    descriptor that it reads from; it stays the caller's.
     """
-    process = LabProcess(lab, node, argv, log, outlives_owner=outlives_owner)
+    process = LabProcess(lab, node, argv, log, outlives_owner=outlives_owner, stdin=stdin)
     nursery.start_soon(process.supervise)
     return process
 

@@ -131,7 +131,7 @@ def _write(ports: Sequence[int], frames: Iterable[tuple[int, bytes]]) -> None:
             continue  # The interface is down or its queue full: a cable loses it.
 
 
-def _go_first() -> None:
+def go_first() -> None:
     """A switch that waits for a processor is a link with more jitter than asked for."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME_PRIORITY))
@@ -141,7 +141,7 @@ def _go_first() -> None:
 
 def main() -> None:
     config = json.loads(sys.argv[1])
-    _go_first()
+    go_first()
     switch = Switch([Link(**link) for _, link in config], Random())
     os.write(sys.stdout.fileno(), READY)
     os.close(sys.stdout.fileno())

@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
+
+SIMULATOR: Final = "simulator"
+KERNEL: Final = "kernel"
+"""What runs scenarios."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,8 @@ class RunResult:
     faults: how many were planned. faults_left_out: how many more churn should have made, had there
     been room beside the others. counters: of all daemons together, by the names of their events.
     memory_bytes: the most that the process had resident.
+    engine: ``SIMULATOR``, or ``KERNEL``: then seconds are real ones, memory_bytes is that of all
+    daemons, packets are those that lines carried, and there is no trace.
     """
 
     scenario: str
@@ -77,6 +83,7 @@ class RunResult:
     faults: int = 0
     faults_left_out: int = 0
     failure: str = ""
+    engine: str = SIMULATOR
 
     @property
     def is_ok(self) -> bool:

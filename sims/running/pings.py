@@ -4,11 +4,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
-from sims.machines.machine import SimulatedMachine
 from sims.model.world import PING_MARKER
-from sims.runtime.clock import VirtualClock
 
 FIRST_PING_EVERY_S: Final = 0.25
 """How often a pair pings that never got an answer; as long as it is young."""
@@ -47,6 +45,26 @@ class PairPings:
         return is_lost or self.sent % FULL_SIZE_EVERY == FULL_SIZE_EVERY - 1
 
 
+class PingClock(Protocol):
+    """Seconds, and what is done after some of them."""
+
+    @property
+    def now_s(self) -> float: ...
+
+    def call_later(self, wait_s: float, callback: Callable[[], object]) -> object: ...
+
+
+class Pinger(Protocol):
+    """A machine that sends echo requests into its tunnel."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    def ping(self, destination: str, payload: bytes, *, is_full_size: bool = False) -> bool:
+        """False where no daemon is awake."""
+        ...
+
+
 class Pings:
     """Sends them and counts what comes back.
 
@@ -56,8 +74,8 @@ class Pings:
 
     def __init__(
         self,
-        clock: VirtualClock,
-        machines: Mapping[str, SimulatedMachine],
+        clock: PingClock,
+        machines: Mapping[str, Pinger],
         addresses: Mapping[str, str],
         pairs: Sequence[tuple[str, str]],
         every_s: float,

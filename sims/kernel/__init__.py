@@ -1,0 +1,1 @@
+"""The second engine: scenarios on kernel namespaces, with daemon processes, in real time."""
