@@ -13,92 +13,92 @@ from sims.model.scenario import FAULTS_MAX, Churn, Scenario
 from wice.section import Place
 
 
-class _FaultSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class FaultSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     kind: str
     at_s: float
 
 
-class _TargetSection(_FaultSection, forbid_unknown_fields=True, kw_only=True):
+class TargetSection(FaultSection, forbid_unknown_fields=True, kw_only=True):
     target: str | list[str]
 
 
-class _LastingSection(_TargetSection, forbid_unknown_fields=True, kw_only=True):
+class LastingSection(TargetSection, forbid_unknown_fields=True, kw_only=True):
     for_s: float | None = None
 
 
-class _CrashSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+class CrashSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     loses_disk: bool = False
 
 
-class _MoveSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+class MoveSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     to: str
     gap_s: float = 0.0
 
 
-class _AddressChangeSection(_TargetSection, forbid_unknown_fields=True, kw_only=True):
+class AddressChangeSection(TargetSection, forbid_unknown_fields=True, kw_only=True):
     ip_version: int | None = None
 
 
-class _LinkDownSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+class LinkDownSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     direction: str = "both"
 
 
-class _DegradeSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+class DegradeSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     link: str | dict[str, Any]
 
 
-class _CorruptSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+class CorruptSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     share: float
 
 
-class _ReplayPacketsSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+class ReplayPacketsSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     share: float
     after_s: float
 
 
-class _ReplayEnvelopesSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+class ReplayEnvelopesSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     after_s: float
 
 
-class _DelayEnvelopesSection(_LastingSection, forbid_unknown_fields=True, kw_only=True):
+class DelayEnvelopesSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     up_to_s: float
 
 
-class _PartitionSection(_FaultSection, forbid_unknown_fields=True, kw_only=True):
+class PartitionSection(FaultSection, forbid_unknown_fields=True, kw_only=True):
     one: list[str]
     other: list[str] | None = None
     one_way: bool = False
     for_s: float | None = None
 
 
-class _ChurnSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class ChurnSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     count: int
     kinds: list[str]
     between_s: tuple[float, float]
     for_s: tuple[float, float] = (5.0, 30.0)
 
 
-_SECTIONS: Final[dict[str, type[_FaultSection]]] = {
-    "crash": _CrashSection,
-    "stop": _LastingSection,
-    "sleep": _LastingSection,
-    "move": _MoveSection,
-    "address-change": _AddressChangeSection,
-    "nat-reboot": _TargetSection,
-    "link-down": _LinkDownSection,
-    "degrade": _DegradeSection,
-    "partition": _PartitionSection,
-    "corrupt": _CorruptSection,
-    "replay-packets": _ReplayPacketsSection,
-    "replay-envelopes": _ReplayEnvelopesSection,
-    "delay-envelopes": _DelayEnvelopesSection,
+FAULT_SECTIONS: Final[dict[str, type[FaultSection]]] = {
+    "crash": CrashSection,
+    "stop": LastingSection,
+    "sleep": LastingSection,
+    "move": MoveSection,
+    "address-change": AddressChangeSection,
+    "nat-reboot": TargetSection,
+    "link-down": LinkDownSection,
+    "degrade": DegradeSection,
+    "partition": PartitionSection,
+    "corrupt": CorruptSection,
+    "replay-packets": ReplayPacketsSection,
+    "replay-envelopes": ReplayEnvelopesSection,
+    "delay-envelopes": DelayEnvelopesSection,
 }
 
 
 def read_churn(tables: list[dict[str, Any]]) -> tuple[Churn, ...]:
     """All ``[[churn]]``."""
     sections = [
-        convert(table, _ChurnSection, ("churn", index)) for index, table in enumerate(tables)
+        convert(table, ChurnSection, ("churn", index)) for index, table in enumerate(tables)
     ]
     return tuple(
         Churn(
@@ -141,11 +141,11 @@ class FaultReader:
         if not isinstance(kind, str):
             raise Mistake((*origin, "kind"), "is missing", f"known kinds: {', '.join(FAULT_KINDS)}")
         section = convert(
-            table, choose(kind, _SECTIONS, (*origin, "kind"), "kinds of fault"), origin
+            table, choose(kind, FAULT_SECTIONS, (*origin, "kind"), "kinds of fault"), origin
         )
-        if isinstance(section, _PartitionSection):
+        if isinstance(section, PartitionSection):
             self._add(self._partition(section, origin), origin)
-        elif isinstance(section, _TargetSection):
+        elif isinstance(section, TargetSection):
             for target, at in self._targets(section.target, FAULT_KINDS[kind], origin):
                 self._add(self._fault(section, kind, target, origin), origin)
                 self._origins.note(("faults", len(self._faults) - 1, "target"), at)
@@ -156,11 +156,11 @@ class FaultReader:
         self._origins.note(("faults", len(self._faults)), origin)
         self._faults.append(fault)
 
-    def _fault(self, section: _TargetSection, kind: str, target: str, origin: Place) -> Fault:
+    def _fault(self, section: TargetSection, kind: str, target: str, origin: Place) -> Fault:
         fields = msgspec.structs.asdict(section)
         del fields["kind"]
         fields["target"] = target
-        if isinstance(section, _DegradeSection):
+        if isinstance(section, DegradeSection):
             del fields["link"]
             base = self._base_lines.get(target, BOOTSTRAP_LINE)
             place = ("faults", len(self._faults), "line")
@@ -170,7 +170,7 @@ class FaultReader:
         fault: Fault = make(**fields)
         return fault
 
-    def _partition(self, section: _PartitionSection, origin: Place) -> Fault:
+    def _partition(self, section: PartitionSection, origin: Place) -> Fault:
         index = len(self._faults)
         self._origins.note(("faults", index, "is_one_way"), (*origin, "one_way"))
         one = self._sites(section.one, ("faults", index, "one"), (*origin, "one"))

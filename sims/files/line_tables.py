@@ -24,7 +24,7 @@ from wice.section import Place, StructT, convert_section, suggest
 ValueT = TypeVar("ValueT")
 
 
-class _DirectionSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class DirectionSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     latency_ms: float | None = None
     jitter_ms: float | None = None
     jitter_correlation: float | None = None
@@ -39,20 +39,20 @@ class _DirectionSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     mtu: int | None = None
 
 
-class _LineSection(_DirectionSection, forbid_unknown_fields=True, kw_only=True):
+class LineSection(DirectionSection, forbid_unknown_fields=True, kw_only=True):
     preset: str | None = None
     up: str | dict[str, Any] | None = None
     down: str | dict[str, Any] | None = None
 
 
-class _BurstLossSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class BurstLossSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     enters: float
     leaves: float
     loss_good: float = 0.0
     loss_bad: float = 1.0
 
 
-class _NatSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class NatSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     mapping: str = Mapping.ENDPOINT_INDEPENDENT.value
     filtering: str = Filtering.ADDRESS_AND_PORT_DEPENDENT.value
     ports: str = PortAssignment.PRESERVING.value
@@ -132,7 +132,7 @@ class LineReader:
         self._origins.note(place, origin)
         if isinstance(value, str):
             return choose(value, LINE_PRESETS, origin, "presets")
-        section = convert(value, _LineSection, origin)
+        section = convert(value, LineSection, origin)
         if section.preset is not None:
             base = choose(section.preset, LINE_PRESETS, (*origin, "preset"), "presets")
         ends: list[LinkModel | None] = []
@@ -155,10 +155,10 @@ class LineReader:
     def direction(
         self, base: LinkModel, table: dict[str, Any], origin: Place, place: Place
     ) -> LinkModel:
-        return self._direction(base, convert(table, _DirectionSection, origin), origin, place)
+        return self._direction(base, convert(table, DirectionSection, origin), origin, place)
 
     def _direction(
-        self, base: LinkModel, section: _DirectionSection, origin: Place, place: Place
+        self, base: LinkModel, section: DirectionSection, origin: Place, place: Place
     ) -> LinkModel:
         changes: dict[str, Any] = {}
         for key, (name, to_unit) in _FIELDS.items():
@@ -168,7 +168,7 @@ class LineReader:
                 self._origins.note((*place, name), (*origin, key))
         if section.burst_loss is not None:
             at = (*origin, "burst_loss")
-            burst = convert(section.burst_loss, _BurstLossSection, at)
+            burst = convert(section.burst_loss, BurstLossSection, at)
             changes["burst_loss"] = BurstLoss(**msgspec.structs.asdict(burst))
             self._origins.note((*place, "burst_loss"), at)
         return replace(base, **changes)
@@ -196,7 +196,7 @@ def read_nats(
 
 
 def _read_nat(table: dict[str, Any], origin: Place) -> NatModel:
-    section = convert(table, _NatSection, origin)
+    section = convert(table, NatSection, origin)
     mappings = {kind.value: kind for kind in Mapping}
     filterings = {kind.value: kind for kind in Filtering}
     assignments = {kind.value: kind for kind in PortAssignment}

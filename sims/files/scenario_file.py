@@ -23,10 +23,10 @@ SCENARIO_SIZE_MAX_BYTES: Final = 1_024 * 1_024
 SCENARIOS: Final = Path(__file__).parent.parent / "scenarios"
 """Those that come with the program."""
 
-_IP_VERSIONS: Final = {"4": (4,), "6": (6,), "dual": (4, 6)}
+IP_VERSIONS: Final = {"4": (4,), "6": (6,), "dual": (4, 6)}
 
 
-class _RunSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class RunSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     duration_s: float
     name: str | None = None
     bootstraps: int = 1
@@ -37,7 +37,7 @@ class _RunSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     overlay: str = OVERLAYS[0]
 
 
-class _ExpectSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class ExpectSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     all_pairs_connected_by_s: float | None = None
     healed_within_s: float | None = None
     direct: list[tuple[str, str]] = []
@@ -45,7 +45,7 @@ class _ExpectSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     unreachable: list[tuple[str, str]] = []
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class FileSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     scenario: dict[str, Any]
     sites: dict[str, dict[str, Any]]
     faults: list[dict[str, Any]] = []
@@ -136,9 +136,9 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
 
 
 def _read(table: dict[str, Any], name: str, origins: Origins) -> Scenario:
-    file = convert(table, _File, ())
-    run = convert(file.scenario, _RunSection, ("scenario",))
-    expect = convert(file.expect, _ExpectSection, ("expect",))
+    file = convert(table, FileSection, ())
+    run = convert(file.scenario, RunSection, ("scenario",))
+    expect = convert(file.expect, ExpectSection, ("expect",))
     origins.note(("scenario", "ip_versions"), ("scenario", "ip"))
     origins.note(("scenario", "has_relay"), ("scenario", "relay"))
     sites = SiteReader(origins)
@@ -148,7 +148,7 @@ def _read(table: dict[str, Any], name: str, origins: Origins) -> Scenario:
         sites=sites.read(file.sites),
         bootstraps=run.bootstraps,
         has_relay=run.relay,
-        ip_versions=choose(run.ip, _IP_VERSIONS, ("scenario", "ip"), "IP versions"),
+        ip_versions=choose(run.ip, IP_VERSIONS, ("scenario", "ip"), "IP versions"),
         peers_each_max=run.peers_each_max,
         ping_every_s=run.ping_every_s,
         overlay=run.overlay,

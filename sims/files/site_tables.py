@@ -15,7 +15,7 @@ LINK_DEFAULT: Final = "fibre"
 NAT_DEFAULT: Final = "none"
 
 
-class _SiteSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class SiteSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     count: int | None = None
     nat: str | dict[str, Any] | list[dict[str, Any]] = NAT_DEFAULT
     firewall: str | None = None
@@ -26,7 +26,7 @@ class _SiteSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     isolating: bool = False
 
 
-class _MachineSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class MachineSection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: str
     starts_at_s: float = 0.0
     clock_offset_s: float = 0.0
@@ -51,7 +51,7 @@ class SiteReader:
 
     def _read(self, name: str, table: dict[str, Any]) -> None:
         origin: Place = ("sites", name)
-        section = convert(table, _SiteSection, origin)
+        section = convert(table, SiteSection, origin)
         first = name if section.count is None else f"{name}-1"
         site = self._site(first, section, origin)
         count = 1 if section.count is None else section.count
@@ -84,7 +84,7 @@ class SiteReader:
         self._sites[site.name] = site
         self._origins.note(("sites", site.name), origin)
 
-    def _site(self, name: str, section: _SiteSection, origin: Place) -> Site:
+    def _site(self, name: str, section: SiteSection, origin: Place) -> Site:
         """Without its machines."""
         place: Place = ("sites", name)
         nats, firewall = read_nats(section.nat, (*origin, "nat"), (*place, "nats"), self._origins)
@@ -105,7 +105,7 @@ class SiteReader:
         )
 
     def _machines(
-        self, site: str, section: _SiteSection, origin: Place, suffix: str
+        self, site: str, section: SiteSection, origin: Place, suffix: str
     ) -> tuple[Machine, ...]:
         if section.machines is None:
             # A counted site without machines named is a home with one of its name.
@@ -118,7 +118,7 @@ class SiteReader:
                 self._origins.note((*place, "name"), at)
                 machines.append(Machine(name=entry + suffix))
                 continue
-            table = convert(entry, _MachineSection, at)
+            table = convert(entry, MachineSection, at)
             self._origins.note((*place, "tunnel_address"), (*at, "address"))
             if table.address is not None and section.count is not None and section.count > 1:
                 raise Mistake(
