@@ -18,6 +18,7 @@ from sims.commands.options import (
     junit_option,
     load,
     output_option,
+    overlay_option,
     replay_command,
     scenario_argument,
     seed_option,
@@ -39,6 +40,7 @@ SUBJECTS_MAX: Final = 2
 @click.command()
 @scenario_argument
 @seed_option
+@overlay_option
 @json_option
 @output_option(
     "trace", "Write every event and every packet's header there, as JSON lines.", allow_dash=True
@@ -49,6 +51,7 @@ SUBJECTS_MAX: Final = 2
 def run(
     scenario: str,
     seed: int,
+    overlay: str | None,
     json_file: str | None,
     trace_file: str | None,
     html_file: str | None,
@@ -64,7 +67,7 @@ def run(
     trace_path = None
     if trace_file is not None:
         trace_path = Path("/dev/stdout" if trace_file == STDOUT else trace_file)
-    loaded = load(scenario)
+    loaded = load(scenario, overlay)
     capture = open_capture(pcap_directory, pcap_max_mb)
     recorder = new_recorder(html_file, loaded)
     result = _run(loaded, seed, trace_path, capture, recorder)
@@ -75,7 +78,7 @@ def run(
         if capture is not None:
             console.print(summary(capture), highlight=False, soft_wrap=True)
 
-    replayed = partial(replay_command, scenario)
+    replayed = partial(replay_command, scenario, overlay=overlay)
     reports = html_report(html_file, result, recorder, replayed)
     reports += junit_report(junit_file, result, replayed)
     finish(result, show, json_file, reports=reports, failure=result.failure)
@@ -90,6 +93,7 @@ def run(
     multiple=True,
     help="Tell just what concerns this machine, but all of it; can be given more than once.",
 )
+@overlay_option
 @output_option(
     "trace", "Keep every event and every packet's header there, as JSON lines.", allow_dash=False
 )
@@ -99,6 +103,7 @@ def replay(
     scenario: str,
     seed: int,
     only: tuple[str, ...],
+    overlay: str | None,
     trace_file: str | None,
     html_file: str | None,
     pcap_directory: Path | None,
@@ -112,7 +117,7 @@ def replay(
     from sims.commands.table import show_result
     from sims.runtime.scratch import scratch_directory
 
-    loaded = load(scenario)
+    loaded = load(scenario, overlay)
     names = [*loaded.bootstrap_names, *(machine.name for machine in loaded.machines)]
     for name in only:
         if name not in names:
@@ -131,15 +136,16 @@ def replay(
         subjects = _subjects(result, names)
         if subjects and not only:
             options = " ".join(f"--only {shlex.quote(name)}" for name in subjects[:SUBJECTS_MAX])
-            click.echo(f"all that they did: {replay_command(scenario, seed)} {options}")
+            click.echo(f"all that they did: {replayed(seed)} {options}")
 
+    replayed = partial(replay_command, scenario, overlay=overlay)
     capture = open_capture(pcap_directory, pcap_max_mb)
     with scratch_directory(Path(tempfile.gettempdir())) as directory:
         trace_path = directory / "trace" if trace_file is None else Path(trace_file)
         trace_path.touch()
         recorder = new_recorder(html_file, loaded)
         result = _run(loaded, seed, trace_path, capture, recorder)
-        reports = html_report(html_file, result, recorder, partial(replay_command, scenario))
+        reports = html_report(html_file, result, recorder, replayed)
         finish(result, show, reports=reports, failure=result.failure)
 
 
@@ -191,6 +197,7 @@ def _interrupted_at_once(scenario: "Scenario", seed: int) -> "RunResult":
         violations=(),
         counters={},
         trace_sha256="",
+        overlay=scenario.overlay,
     )
 
 

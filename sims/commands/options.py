@@ -3,10 +3,13 @@
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+from sims.model.scenario import OVERLAYS
 
 if TYPE_CHECKING:
     from sims.model.scenario import Scenario
@@ -59,16 +62,29 @@ jobs_option = click.option(
     help="How many run at the same time.  [default: one for each processor]",
 )
 scenario_argument = click.argument("scenario", metavar="SCENARIO")
+overlay_option = click.option(
+    "--overlay",
+    type=click.Choice(OVERLAYS),
+    help="What carries the daemons' messages, whatever SCENARIO says: in-process simulates no "
+    "overlay, for larger meshes.",
+)
 seed_option = click.option("--seed", type=SEED_TYPE, default=DEFAULT_SEED, show_default=True)
 
 
-def load(name: str) -> "Scenario":
-    """Raise ConfigError."""
+def load(name: str, overlay: str | None = None) -> "Scenario":
+    """overlay: in place of the scenario's own. Raise ConfigError."""
     from sims.files.scenario_file import find_scenario, load_scenario
 
-    return load_scenario(find_scenario(name))
+    scenario = load_scenario(find_scenario(name))
+    return scenario if overlay is None else replace(scenario, overlay=overlay)
 
 
-def replay_command(scenario: str, seed: int) -> str:
+def sim_command(verb: str, scenario: str, seed: int, overlay: str | None = None) -> str:
+    """As somebody types it who wants the same run; overlay: the option, if there was one."""
+    option = "" if overlay is None else f" --overlay {overlay}"
+    return f"wice sim {verb} {shlex.quote(scenario)} --seed {seed}{option}"
+
+
+def replay_command(scenario: str, seed: int, overlay: str | None = None) -> str:
     """What shows again what a seed did."""
-    return f"wice sim replay {shlex.quote(scenario)} --seed {seed}"
+    return sim_command("replay", scenario, seed, overlay)

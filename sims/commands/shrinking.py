@@ -1,6 +1,5 @@
 """``wice sim shrink``, and what ``wice sim swarm --shrink`` does with each cause."""
 
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,9 @@ from sims.commands.options import (
     check_writable,
     jobs_option,
     load,
+    overlay_option,
     scenario_argument,
+    sim_command,
 )
 from wice.cli import EXIT_FAILED, EXIT_INTERRUPTED
 
@@ -99,6 +100,7 @@ def shrink_to_file(
     callback=check_writable,
     help="Write the small scenario there; - is standard output.  [default: named by what fails]",
 )
+@overlay_option
 @jobs_option
 @click.option(
     "--time-max-s",
@@ -113,6 +115,7 @@ def shrink(
     seed: int,
     check: str | None,
     output: str | None,
+    overlay: str | None,
     jobs: int | None,
     time_max_s: float,
 ) -> None:
@@ -124,11 +127,11 @@ def shrink(
     """
     from sims.many.shrink import DoesNotFailError
 
-    loaded = load(scenario)
+    loaded = load(scenario, overlay)
     try:
         went_on = shrink_to_file(loaded, scenario, seed, output, jobs, time_max_s, check=check)
     except DoesNotFailError as error:
-        command = f"wice sim run {shlex.quote(scenario)} --seed {seed}"
+        command = sim_command("run", scenario, seed, overlay)
         click.echo(f"wice: {scenario}, seed {seed}: {error}; see `{command}`", err=True)
         raise SystemExit(EXIT_FAILED) from None
     except OSError as error:
@@ -252,7 +255,7 @@ def _how_to_see(shrunk: "Shrunk", file: str) -> list[str]:
 
 def _command(verb: str, file: str, seed: int) -> str:
     path = file if "/" in file or file.endswith(".toml") else f"./{file}"
-    return f"wice sim {verb} {shlex.quote(path)} --seed {seed}"
+    return sim_command(verb, path, seed)
 
 
 def _progress(step: "Step") -> str:

@@ -15,6 +15,7 @@ from sims.commands.options import (
     json_option,
     junit_option,
     load,
+    overlay_option,
     replay_command,
 )
 from sims.commands.reports import junit_report
@@ -58,6 +59,7 @@ SEEDS_MAX: Final = 1_000_000
     is_flag=True,
     help="List what happened in any seed, and what can happen and never did.",
 )
+@overlay_option
 @jobs_option
 @json_option
 @junit_option
@@ -68,6 +70,7 @@ def swarm(
     fail_fast: bool,
     shrinks: bool,
     has_coverage: bool,
+    overlay: str | None,
     jobs: int | None,
     json_file: str | None,
     junit_file: str | None,
@@ -85,7 +88,8 @@ def swarm(
     from sims.many.swarm import run_swarm
     from sims.running.run import run as run_once
 
-    loaded = load(scenario)
+    loaded = load(scenario, overlay)
+    replayed = partial(replay_command, scenario, overlay=overlay)
     preload()
     with ProgressLine(sys.stderr) as line:
         progress = CountProgress(line, seeds, "seeds")
@@ -108,9 +112,9 @@ def swarm(
         console = console_for(json_file)
         if has_coverage:
             show_coverage(console, result.coverage)
-        show_swarm(console, result, lambda seed: replay_command(scenario, seed))
+        show_swarm(console, result, replayed)
         if shrinks:
             shrink_causes(result, loaded, scenario, jobs, says_aside=json_file == STDOUT)
 
-    reports = junit_report(junit_file, result, partial(replay_command, scenario))
+    reports = junit_report(junit_file, result, replayed)
     finish(result, show, json_file, reports=reports)

@@ -16,6 +16,7 @@ from sims.lab.progress import Pair
 from sims.many.grid import GridResult, grid_table
 from sims.many.swarm import SeedResult, SwarmResult
 from sims.model.result import PairResult, RunResult, Violation
+from sims.model.scenario import OVERLAYS
 
 if TYPE_CHECKING:
     from sims.running.progress import Progress
@@ -78,9 +79,11 @@ def checks_table(result: RunResult) -> Table:
 
 def _heading(result: RunResult) -> str:
     speed = result.virtual_s / result.real_s if result.real_s else 0.0
+    overlay = "" if result.overlay == OVERLAYS[0] else f", {result.overlay} overlay"
     return (
-        f"{result.scenario}, seed {result.seed}: {result.virtual_s:.1f} virtual seconds in "
-        f"{result.real_s:.2f} s ({speed:.0f} ×), {result.cpu_s:.2f} s of CPU, "
+        f"{result.scenario}, seed {result.seed}{overlay}: "
+        f"{result.virtual_s:.1f} virtual seconds in {result.real_s:.2f} s ({speed:.0f} ×), "
+        f"{result.cpu_s:.2f} s of CPU, "
         f"{result.memory_bytes / 2**20:.0f} MiB, {result.packets} packets, {result.events} events"
     )
 

@@ -12,7 +12,7 @@ from sims.many.coverage import GroupCoverage, coverage
 from sims.many.processes import JOB_TIME_MAX_S, run_in_processes
 from sims.many.stories import Stories
 from sims.model.result import RunResult, Violation
-from sims.model.scenario import Scenario
+from sims.model.scenario import OVERLAYS, Scenario
 
 VIOLATIONS_KEPT_MAX: Final = 20
 """Of one seed; a replay shows all of them."""
@@ -67,7 +67,7 @@ class SwarmResult:
     seeds: how many there should be, from first_seed on. is_complete: False when it was
     interrupted; to stop at a failure, if so asked, is no interruption. real_s, cpu_s: of the
     whole, and of all runs together. causes: why the failed ones failed. has_listened: whether the
-    stories of the seeds are known.
+    stories of the seeds are known. overlay: as of a ``RunResult``.
     """
 
     scenario: str
@@ -78,6 +78,7 @@ class SwarmResult:
     results: tuple[SeedResult, ...]
     causes: tuple[Group, ...] = ()
     has_listened: bool = False
+    overlay: str = OVERLAYS[0]
 
     @property
     def is_ok(self) -> bool:
@@ -111,6 +112,7 @@ class SwarmResult:
         return {
             "ok": self.is_ok,
             "scenario": self.scenario,
+            "overlay": self.overlay,
             "first_seed": self.first_seed,
             "seeds": self.seeds,
             "is_complete": self.is_complete,
@@ -177,6 +179,7 @@ def run_swarm(
         results=in_order,
         causes=grouped((result for result in in_order if not result.is_ok), scenario),
         has_listened=listened is not None,
+        overlay=scenario.overlay,
     )
 
 

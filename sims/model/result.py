@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from sims.model.scenario import OVERLAYS
+
 SIMULATOR: Final = "simulator"
 KERNEL: Final = "kernel"
 """What runs scenarios."""
@@ -64,6 +66,7 @@ class RunResult:
     memory_bytes: the most that the process had resident.
     engine: ``SIMULATOR``, or ``KERNEL``: then seconds are real ones, memory_bytes is that of all
     daemons, packets are those that lines carried, and there is no trace.
+    overlay: what carried the daemons' envelopes.
     """
 
     scenario: str
@@ -84,6 +87,7 @@ class RunResult:
     faults_left_out: int = 0
     failure: str = ""
     engine: str = SIMULATOR
+    overlay: str = OVERLAYS[0]
 
     @property
     def is_ok(self) -> bool:

@@ -311,6 +311,7 @@ class Run:
             faults=len(self.faults),
             faults_left_out=left_out,
             failure=self._failure,
+            overlay=self.scenario.overlay,
         )
 
     def _pair_results(self) -> tuple[PairResult, ...]:
