@@ -9,6 +9,7 @@ from sims.commands.finishing import exit_if, noting
 from sims.commands.grid import grid
 from sims.commands.one_run import replay, run
 from sims.commands.own_mesh import from_config, new
+from sims.commands.schema import schema
 from sims.commands.shrinking import shrink
 from sims.commands.swarm import swarm
 from wice.cli import EXIT_INTERRUPTED
@@ -53,7 +54,7 @@ def list_scenarios() -> None:
     exit_if(failures)
 
 
-for _verb in (new, from_config, run, replay, swarm, shrink, grid):
+for _verb in (new, from_config, run, replay, swarm, shrink, grid, schema):
     sim.add_command(_verb)
 
 
