@@ -7,13 +7,19 @@ the same pair; pruning (section 6.1.2.4) is not to form the second.
 import ipaddress
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
 from wice.ice.candidate import Candidate, base_of, endpoint_of, local_preference_of
 from wice.ice.pair import Base, Pair, Remote, RemoteCandidate, State
-from wice.ice.policy import CandidatePolicy, is_private, usable_candidates
+from wice.ice.policy import (
+    ADDRESSES_REMEMBERED_MAX,
+    CandidatePolicy,
+    is_private,
+    usable_candidates,
+)
 
 PAIRS_MAX: Final = 100
 """Pairs in the list (RFC 8445 section 6.1.2.5); the worst give way."""
@@ -222,13 +228,15 @@ class CheckList:
         """
         if self._order is None:
             self._order = self._by_priority() if self._is_by_the_rfc else self._ranked()
-        frozen = None
-        for pair in self._order:
-            if pair.state is State.WAITING:
-                return pair
-            if frozen is None and pair.state is State.FROZEN and self._may_thaw(pair):
-                frozen = pair
-        return frozen
+        # Asked after every datagram, and mostly for nothing: lists are searched quickly.
+        order = self._order
+        states = [pair.state for pair in order]
+        if State.WAITING in states:
+            return order[states.index(State.WAITING)]
+        if State.FROZEN not in states:
+            return None
+        frozen = (pair for pair in order if pair.state is State.FROZEN)
+        return next(filter(self._may_thaw, frozen), None)
 
     def thaw(self, foundation: tuple[str, str]) -> None:
         """A pair of ``foundation`` works: others of it will (RFC 8445 section 7.2.5.3.3)."""
@@ -336,9 +344,7 @@ class CheckList:
 
 
 def _can_reach(base: Base, remote: Endpoint) -> bool:
-    local = ipaddress.ip_address(base.host)
-    other = ipaddress.ip_address(remote.host)
-    if local.version != other.version or local.is_loopback != other.is_loopback:
+    if _version_and_loopback(base.host) != _version_and_loopback(remote.host):
         return False
     if not is_private(remote.host):
         return True
@@ -348,3 +354,10 @@ def _can_reach(base: Base, remote: Endpoint) -> bool:
     # A private remote would see the private address that it is not told; a NAT hides it from a
     # public one.
     return base.is_told
+
+
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
+def _version_and_loopback(host: str) -> tuple[int, bool]:
+    """Addresses that differ in either do not reach one another."""
+    address = ipaddress.ip_address(host)
+    return address.version, address.is_loopback

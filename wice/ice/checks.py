@@ -1,5 +1,6 @@
 """Our Binding transactions: sending, retransmitting, matching answers (RFC 8489 section 6.2.1)."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -31,6 +32,8 @@ class Checks:
         self._timing = timing
         self._random_bytes = random_bytes
         self._outstanding: OrderedDict[bytes, Check] = OrderedDict()
+        self._due_at_s = math.inf
+        """Nothing is retransmitted before. It may be early: checks are answered meanwhile."""
 
     def start(
         self,
@@ -53,6 +56,7 @@ class Checks:
         rto_s = max(self._rto_s(pair), self._timing.pace_s * load)
         check = self._new(pair, role, now, purpose, nomination, is_numbered, rto_s)
         pair.check = check
+        self._due_at_s = min(self._due_at_s, check.next_at_s)
         return Transmit(check.data, pair.path)
 
     def ask(
@@ -97,9 +101,15 @@ class Checks:
         """Retransmit what is due; give the datagrams and the pairs that have failed."""
         transmits: list[Transmit] = []
         failed: list[Pair] = []
+        if now < self._due_at_s:
+            return transmits, failed
+        due_at_s = math.inf
         for pair in pairs:
             check = pair.check
-            if check is None or now < check.next_at_s:
+            if check is None:
+                continue
+            if now < check.next_at_s:
+                due_at_s = min(due_at_s, check.next_at_s)
                 continue
             transmissions_max = self._transmissions_max(pair)
             if check.sent >= transmissions_max:
@@ -116,7 +126,9 @@ class Checks:
             check.next_at_s = now + check.rto_s
             if self._timing.last_wait_rtos and check.sent == transmissions_max:
                 check.next_at_s = now + self._timing.last_wait_rtos * self._timing.rto_s
+            due_at_s = min(due_at_s, check.next_at_s)
             transmits.append(Transmit(check.data, pair.path))
+        self._due_at_s = due_at_s
         return transmits, failed
 
     def refused(self, check: Check, code: int, now: float) -> None:

@@ -4,9 +4,13 @@ import copy
 import ipaddress
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from wice.ice.candidate import Candidate
+
+ADDRESSES_REMEMBERED_MAX: Final = 1_024
+"""Addresses of which is remembered what they are: each is asked about for each pair."""
 
 _PRIVATE: Final = tuple(
     ipaddress.ip_network(text)
@@ -38,6 +42,7 @@ class CandidatePolicy(StrEnum):
     RELAY = "relay"
 
 
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def is_private(address: str) -> bool:
     """Whether an IP address has a meaning only inside some network."""
     ip = ipaddress.ip_address(address)

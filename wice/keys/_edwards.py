@@ -20,6 +20,9 @@ SIGNATURE_SIZE = 64
 EDWARDS_FORMS_MAX = 1_024
 """Public keys whose Edwards form is remembered; the inversion costs more than the hashing."""
 
+SIGNATURES_REMEMBERED_MAX = 1_024
+"""Each node that stores a record gives the same two signatures to who looks it up."""
+
 _FIELD_PRIME = 2**255 - 19
 _GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 
@@ -70,6 +73,7 @@ def is_nonzero_scalar(scalar: bytes) -> bool:
     return len(scalar) == SCALAR_SIZE and 0 < int.from_bytes(scalar, "little") < _GROUP_ORDER
 
 
+@lru_cache(maxsize=SIGNATURES_REMEMBERED_MAX)
 def verify(point: bytes, message: bytes, signature: bytes) -> bool:
     """libsodium's Ed25519 verification of a detached signature under the 32-byte ``point``."""
     # libsodium reads fixed sizes, and the binding does not check them.
