@@ -12,6 +12,7 @@ from sims.checks.snapshot import PeerView, Snapshot
 from sims.model.world import World
 from wice.datagram import Endpoint
 from wice.events import Event, PeerTransitioned
+from wice.keys import PublicKey
 from wice.peer.machine import HANDSHAKE_WITHHELD_S
 from wice.peer.states import State, Stimulus
 
@@ -104,8 +105,8 @@ class ProvedPaths(Check):
     An answer is a success response with the transaction of a request that it sent there. Whatever
     else comes from somewhere proves nothing of the way back.
 
-    With a relay there are two ways, kept proved: where one is doubted the other takes over without
-    a word.
+    With a relay there are two ways, kept proved: where one is doubted, or lost with its local
+    address, the other takes over without a word.
     """
 
     name = "proved-paths"
@@ -114,19 +115,25 @@ class ProvedPaths(Check):
         super().__init__(world, quiet, findings)
         self._heard = heard
         self._names = Names(world)
+        self._lost_at_s: dict[tuple[str, PublicKey], float] = {}
 
     def on_event(self, machine: str, event: Event) -> None:
-        selected = selected_way(event)
-        if selected is None or not isinstance(event, PeerTransitioned):
+        if not isinstance(event, PeerTransitioned):
             return
         now_s = self.world.now_s
+        if event.cause == str(Stimulus.PATH_LOST):
+            self._lost_at_s[machine, event.peer] = now_s
+        selected = selected_way(event)
+        if selected is None:
+            return
         if self.quiet.has_just_woken(machine, CAME_WITHIN_S):
             # What came before it fell asleep is read when it wakes.
             return
         self.looked()
         came_age_s = self._heard.age_s(machine, selected, now_s)
         proved_age_s = self._heard.proved_age_s(machine, selected, now_s)
-        is_spare = self.world.scenario.has_relay and event.old in HAVE_PATH
+        is_lost_now = self._lost_at_s.get((machine, event.peer)) == now_s
+        is_spare = self.world.scenario.has_relay and (event.old in HAVE_PATH or is_lost_now)
         if came_age_s > CAME_WITHIN_S and not is_spare:
             why = f"from where {_said_when('packet', came_age_s)}"
         elif proved_age_s > PROVED_WITHIN_S:

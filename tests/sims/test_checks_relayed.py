@@ -76,6 +76,24 @@ def test_wireguard_goes_through_the_relay_that_ice_selected_and_not_beside_it() 
     assert len(story.found("wireguard-destinations")) == 1
 
 
+@pytest.mark.parametrize(
+    ("has_relay", "taken_after_s", "proved_at_s", "found"),
+    [(True, 0, 17, 0), (True, 1, 17, 1), (True, 0, None, 1), (False, 0, 17, 1)],
+)
+def test_where_a_path_is_lost_the_other_that_was_proved_takes_over(
+    has_relay: bool, taken_after_s: float, proved_at_s: float | None, found: int
+) -> None:
+    story = Story(has_relay=has_relay)
+    if proved_at_s is not None:
+        story.now_s = proved_at_s
+        story.proved(TO_NAS)
+    story.now_s = 20
+    story.transition("connected", "checking", "path lost", THROUGH)
+    story.now_s += taken_after_s
+    story.transition("checking", "selected", "path selected", str(TO_NAS))
+    assert len(story.found("proved-paths")) == found
+
+
 def test_what_a_relay_passes_on_is_not_its_own() -> None:
     story = Story(has_relay=True)
     packet = udp(Endpoint("192.0.2.1", 50_000), TO_NAS, INITIATION)
