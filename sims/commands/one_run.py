@@ -3,6 +3,7 @@
 import shlex
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from sims.commands.options import (
     html_option,
     json_option,
     junit_option,
+    kernel_command,
     load,
     output_option,
     overlay_option,
@@ -25,6 +27,7 @@ from sims.commands.options import (
 )
 from sims.commands.pcap_option import open_capture, pcap_options, summary
 from sims.commands.reports import html_report, junit_report, new_recorder
+from sims.model.result import ENGINES, KERNEL, SIMULATOR
 
 if TYPE_CHECKING:
     from sims.capture.capture import Capture
@@ -41,6 +44,14 @@ SUBJECTS_MAX: Final = 2
 @scenario_argument
 @seed_option
 @overlay_option
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=SIMULATOR,
+    show_default=True,
+    help="With kernel, daemons are processes in network namespaces, and seconds are real ones; "
+    "needs root.",
+)
 @json_option
 @output_option(
     "trace", "Write every event and every packet's header there, as JSON lines.", allow_dash=True
@@ -52,6 +63,7 @@ def run(
     scenario: str,
     seed: int,
     overlay: str | None,
+    engine: str,
     json_file: str | None,
     trace_file: str | None,
     html_file: str | None,
@@ -62,6 +74,8 @@ def run(
     """Run SCENARIO once; exit 0 only if every expectation and check holds."""
     from sims.commands.table import show_result
 
+    if engine == KERNEL:
+        _refuse_on_kernel({"--trace": trace_file, "--pcap": pcap_directory})
     if json_file == trace_file == STDOUT:
         raise click.UsageError("--json and --trace cannot both be standard output")
     trace_path = None
@@ -70,7 +84,10 @@ def run(
     loaded = load(scenario, overlay)
     capture = open_capture(pcap_directory, pcap_max_mb)
     recorder = new_recorder(html_file, loaded)
-    result = _run(loaded, seed, trace_path, capture, recorder)
+    if engine == KERNEL:
+        result = _run_on_kernel(loaded, seed, recorder)
+    else:
+        result = _run(loaded, seed, trace_path, capture, recorder)
     console = console_for(json_file, trace_file)
 
     def show() -> None:
@@ -79,6 +96,8 @@ def run(
             console.print(summary(capture), highlight=False, soft_wrap=True)
 
     replayed = partial(replay_command, scenario, overlay=overlay)
+    if engine == KERNEL:
+        replayed = partial(kernel_command, scenario)
     reports = html_report(html_file, result, recorder, replayed)
     reports += junit_report(junit_file, result, replayed)
     finish(result, show, json_file, reports=reports, failure=result.failure)
@@ -178,7 +197,33 @@ def _run(
             return _interrupted_at_once(scenario, seed)
 
 
-def _interrupted_at_once(scenario: "Scenario", seed: int) -> "RunResult":
+def _refuse_on_kernel(files: Mapping[str, str | Path | None]) -> None:
+    for option, file in files.items():
+        if file is not None:
+            raise click.UsageError(
+                f"{option} is the simulator's alone: the kernel engine does not see every packet"
+            )
+
+
+def _run_on_kernel(
+    scenario: "Scenario", seed: int, recorder: "StoryRecorder | None"
+) -> "RunResult":
+    from sims.commands.progress_line import ProgressLine
+    from sims.commands.table import kernel_progress_text
+
+    def show(progress: "Progress") -> None:
+        line.show(kernel_progress_text(progress), progress.real_s)
+
+    with ProgressLine(sys.stderr) as line:
+        try:
+            from sims.kernel.run import run_on_kernel
+
+            return run_on_kernel(scenario, seed, progress=show, recorder=recorder)
+        except KeyboardInterrupt:
+            return _interrupted_at_once(scenario, seed, KERNEL)
+
+
+def _interrupted_at_once(scenario: "Scenario", seed: int, engine: str = SIMULATOR) -> "RunResult":
     """What is known before a run has begun."""
     from sims.model.result import RunResult
 
@@ -198,6 +243,7 @@ def _interrupted_at_once(scenario: "Scenario", seed: int) -> "RunResult":
         counters={},
         trace_sha256="",
         overlay=scenario.overlay,
+        engine=engine,
     )
 
 

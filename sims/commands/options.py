@@ -85,6 +85,11 @@ def sim_command(verb: str, scenario: str, seed: int, overlay: str | None = None)
     return f"wice sim {verb} {shlex.quote(scenario)} --seed {seed}{option}"
 
 
+def kernel_command(scenario: str, seed: int) -> str:
+    """What plays it on the kernel engine again."""
+    return f"{sim_command('run', scenario, seed)} --engine kernel"
+
+
 def replay_command(scenario: str, seed: int, overlay: str | None = None) -> str:
     """What shows again what a seed did."""
     return sim_command("replay", scenario, seed, overlay)

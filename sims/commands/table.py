@@ -15,7 +15,7 @@ from sims.lab.display import PlainDisplay, pair_grid
 from sims.lab.progress import Pair
 from sims.many.grid import GridResult, grid_table
 from sims.many.swarm import SeedResult, SwarmResult
-from sims.model.result import PairResult, RunResult, Violation
+from sims.model.result import SIMULATOR, PairResult, RunResult, Violation
 from sims.model.scenario import OVERLAYS
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def verdict(result: RunResult) -> str:
         until = f" until then: {seen}" if count else ""
         why = f": {result.failure}" if result.failure else ""
         how = "ended" if result.failure else "interrupted"
-        return f"{name}: {how} after {result.virtual_s:.1f} virtual seconds{until}{why}"
+        return f"{name}: {how} after {result.virtual_s:.1f} {result.seconds}{until}{why}"
     return f"{name}: {seen}" if count else f"{name}: every expectation and check holds"
 
 
@@ -79,11 +79,13 @@ def checks_table(result: RunResult) -> Table:
 
 def _heading(result: RunResult) -> str:
     speed = result.virtual_s / result.real_s if result.real_s else 0.0
-    overlay = "" if result.overlay == OVERLAYS[0] else f", {result.overlay} overlay"
+    how = f"{result.virtual_s:.1f} {result.seconds} in {result.real_s:.2f} s"
+    if result.engine == SIMULATOR:
+        how += f" ({speed:.0f} ×)"
+    kinds = "" if result.overlay == OVERLAYS[0] else f", {result.overlay} overlay"
+    kinds += "" if result.engine == SIMULATOR else f", {result.engine} engine"
     return (
-        f"{result.scenario}, seed {result.seed}{overlay}: "
-        f"{result.virtual_s:.1f} virtual seconds in {result.real_s:.2f} s ({speed:.0f} ×), "
-        f"{result.cpu_s:.2f} s of CPU, "
+        f"{result.scenario}, seed {result.seed}{kinds}: {how}, {result.cpu_s:.2f} s of CPU, "
         f"{result.memory_bytes / 2**20:.0f} MiB, {result.packets} packets, {result.events} events"
     )
 
@@ -142,6 +144,16 @@ def _listed(lines: Sequence[str]) -> Iterator[str]:
     yield from lines[:LINES_MAX]
     if len(lines) > LINES_MAX:
         yield f"… and {len(lines) - LINES_MAX} more, which --json has"
+
+
+def kernel_progress_text(progress: "Progress") -> str:
+    """The same where seconds are real ones."""
+    if not progress.virtual_s:
+        return "daemons get ready"
+    return (
+        f"{progress.virtual_s:.0f} of {progress.duration_s:.0f} seconds, {progress.events} events, "
+        f"{progress.pairs_connected} of {progress.pairs} pairs connected"
+    )
 
 
 def progress_text(progress: "Progress") -> str:

@@ -13,7 +13,7 @@ from sims.model.faults import (
 )
 from sims.model.mistake import Mistake, shortened, where
 from sims.model.nat import Filtering, Mapping, NatModel, PortAssignment
-from sims.model.scenario import Machine, Scenario
+from sims.model.scenario import OVERLAYS, Machine, Scenario
 from wice.errors import ConfigError
 from wice.section import Place
 
@@ -43,6 +43,12 @@ def check_for_kernel(scenario: Scenario) -> None:
 
 def find_refusal(scenario: Scenario) -> None:
     """Raise Mistake for the first."""
+    if scenario.overlay != OVERLAYS[0]:
+        raise Mistake(
+            ("scenario", "overlay"),
+            f"the kernel engine's daemons are processes, which no {scenario.overlay} overlay joins",
+            f"use {OVERLAYS[0]}, or the simulator",
+        )
     count = len(scenario.machines)
     if count > MACHINES_MAX:
         raise Mistake(

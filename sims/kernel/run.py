@@ -41,6 +41,7 @@ READY_WITHIN_S: Final = 60.0
 JUDGED: Final = frozenset(
     {
         "tasks",
+        "replays",
         "endpoint-is-selected",
         "all-pairs-connected",
         "healed",

@@ -8,6 +8,7 @@ from sims.model.scenario import OVERLAYS
 
 SIMULATOR: Final = "simulator"
 KERNEL: Final = "kernel"
+ENGINES: Final = (SIMULATOR, KERNEL)
 """What runs scenarios."""
 
 
@@ -88,6 +89,11 @@ class RunResult:
     failure: str = ""
     engine: str = SIMULATOR
     overlay: str = OVERLAYS[0]
+
+    @property
+    def seconds(self) -> str:
+        """What people call the seconds of its times."""
+        return "virtual seconds" if self.engine == SIMULATOR else "seconds"
 
     @property
     def is_ok(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from statistics import median
 from xml.etree.ElementTree import Element
 
+from sims.model.result import SIMULATOR
 from sims.model.scenario import OVERLAYS
 from sims.oracle import DIRECT, RELAYED
 from sims.report.data import RunData
@@ -52,7 +53,8 @@ def _sentences(data: RunData) -> Iterator[str]:
     who = f"{counted(len(data.machines), 'machine')} at {counted(len(scenario.sites), 'site')}"
     faults = data.story.faults
     struck = counted(len(faults), "fault") if faults else "no fault"
-    yield f"{who} ran for {duration(data.result.virtual_s)} of virtual time, {struck} planned."
+    time = " of virtual time" if data.result.engine == SIMULATOR else ""
+    yield f"{who} ran for {duration(data.result.virtual_s)}{time}, {struck} planned."
     if data.result.overlay != OVERLAYS[0]:
         yield "The overlay was not simulated: messages went from daemon to daemon in one process."
     if not pairs:

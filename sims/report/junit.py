@@ -29,7 +29,7 @@ def junit_of_run(result: RunResult, replay_command: str) -> str:
             case.append(element("skipped", message="not judged: there was nothing to look at"))
         cases.append(case)
     if not result.is_complete:
-        why = result.failure or f"interrupted after {result.virtual_s:.1f} virtual seconds"
+        why = result.failure or f"interrupted after {result.virtual_s:.1f} {result.seconds}"
         cases.append(_case(f"wice.sim.{result.scenario}", "run", 0.0, _error(why, replay_command)))
     return _document(suite, result.real_s, cases)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
+from sims.model.result import SIMULATOR
 from sims.report.connect_times import connect_times
 from sims.report.connectivity import connectivity
 from sims.report.data import RunData
@@ -16,6 +17,15 @@ from sims.report.headline import headline, verdict
 from sims.report.markup import append, element, html
 from sims.report.timelines import timelines
 from sims.report.topology import path_rules, topology
+
+SIMULATION: Final = (
+    "A simulation: the real daemons, on simulated lines, NATs and firewalls, in virtual time. "
+    "The same scenario and seed make the same run. All times count from its start."
+)
+NO_SIMULATION: Final = (
+    "No simulation: daemons in processes, on network namespaces and the kernel's NATs, in real "
+    "time. All times count from the start of the run, when all processes were ready."
+)
 
 STYLE: Final = Path(__file__).with_name("report.css")
 
@@ -68,14 +78,16 @@ def _parts(data: RunData) -> Iterator[tuple[str, str, Element]]:
 def _colophon(data: RunData) -> Element:
     result = data.result
     footer = element("footer")
+    if result.engine == SIMULATOR:
+        append(
+            footer,
+            element("p", SIMULATION),
+            element("p", "Trace of this run, SHA-256: ", element("code", result.trace_sha256)),
+        )
+    else:
+        append(footer, element("p", NO_SIMULATION))
     append(
         footer,
-        element(
-            "p",
-            "A simulation: the real daemons, on simulated lines, NATs and firewalls, in virtual "
-            "time. The same scenario and seed make the same run. All times count from its start.",
-        ),
-        element("p", "Trace of this run, SHA-256: ", element("code", result.trace_sha256)),
         element(
             "p",
             f"{result.packets:,} packets, {result.events:,} events.".replace(",", "\u202f"),
