@@ -5,6 +5,7 @@ import ipaddress
 import struct
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from typing import Final
 
 from sims.checks.check import Check
@@ -31,7 +32,7 @@ FLOW_SAMPLE: Final = 8
 """Of each flow the first packets are searched, then one in so many; which, the seed says, so that
 many runs together search all."""
 
-FLOWS_MAX: Final = 16_384
+FLOWS_MAX: Final = 65_536
 """Flows that are told apart; then counting starts anew."""
 
 
@@ -65,9 +66,8 @@ class Cleartext(Check):
             self._packets.clear()
             self._tails.clear()
         if packet.tcp is not None:
-            tail = self._tails.get(flow, b"")
-            self._tails[flow] = (tail + payload)[-TAIL_SIZE_BYTES:]
-            payload = tail + payload
+            payload = self._tails.get(flow, b"") + payload
+            self._tails[flow] = payload[-TAIL_SIZE_BYTES:]
         if number >= FLOW_WHOLE_PACKETS and number % FLOW_SAMPLE != self._sampled:
             return
         if len(payload) < BLOCK_SIZE_BYTES:
@@ -104,15 +104,15 @@ def _secrets(world: World) -> Iterator[tuple[bytes, str]]:
                 yield form[:NEEDLE_SIZE_BYTES], f"{what}{how}"
     yield PING_MARKER, "a ping through the tunnel"
     yield world.community.encode(), "the name of the community"
-    addresses = [
-        ipaddress.ip_address(address)
-        for of_machine in world.tunnel_addresses.values()
-        for address in of_machine
-    ]
-    for source in addresses:
-        for destination in addresses:
+    addresses = {
+        name: [ipaddress.ip_address(address) for address in of_machine]
+        for name, of_machine in world.tunnel_addresses.items()
+    }
+    # Of a thousand machines, all pairs would be a million.
+    for one, other in world.scenario.pairs:
+        for source, destination in product(addresses[one], addresses[other]):
             # As they stand side by side in an IP header: four bytes alone are nobody's.
-            if source != destination and source.version == destination.version:
+            if source.version == destination.version:
                 both = source.packed + destination.packed
                 yield both, f"a packet from {source} to {destination}"
 

@@ -38,7 +38,9 @@ UNHEARD_MAX_S: Final = 50.0
 to expire, what WireGuard heard last puts that off by 15 s, and a look comes every 5 s."""
 
 HEARD_MAX: Final = 16_384
-"""Endpoints that are remembered of all machines together, and checks that were not answered."""
+HEARD_EACH_MAX: Final = 1_024
+"""Endpoints that are remembered of all machines together, and checks that were not answered: the
+larger of these. A hundred machines that start at once have 40,000 of either."""
 
 HAVE_PATH: Final = frozenset({str(State.SELECTED), str(State.CONNECTED)})
 
@@ -57,7 +59,9 @@ class Heard:
     """When each machine last got a datagram from an endpoint, one of WireGuard's, and an answer
     to a check of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, machines: int) -> None:
+        """machines: how many there are."""
+        self._size_max = max(HEARD_MAX, HEARD_EACH_MAX * machines)
         self._datagram_at_s: dict[_Spot, float] = {}
         self._wireguard_at_s: dict[_Spot, float] = {}
         self._proved_at_s: dict[_Spot, float] = {}
@@ -69,7 +73,7 @@ class Heard:
         if payload.startswith(_BINDING_REQUEST) and payload[COOKIE] == STUN_COOKIE:
             asked = self._asked
             asked[machine, payload[TRANSACTION]] = said.local, said.way
-            if len(asked) > HEARD_MAX:
+            if len(asked) > self._size_max:
                 del asked[next(iter(asked))]
 
     def received(self, machine: str, said: Said, now_s: float) -> None:
@@ -78,10 +82,12 @@ class Heard:
         if payload.startswith(_WIREGUARD_TYPES):
             self._wireguard_at_s[spot] = now_s
         elif payload.startswith(_BINDING_SUCCESS) and payload[COOKIE] == STUN_COOKIE:
-            path = self._asked.get((machine, payload[TRANSACTION]))
-            if path == (said.local, said.way):
+            check = (machine, payload[TRANSACTION])
+            if self._asked.get(check) == (said.local, said.way):
+                # Answers count once.
+                del self._asked[check]
                 self._proved_at_s[spot] = now_s
-        if len(self._datagram_at_s) > HEARD_MAX:
+        if len(self._datagram_at_s) > self._size_max:
             self._datagram_at_s = _later_half(self._datagram_at_s)
             self._wireguard_at_s = _later_half(self._wireguard_at_s)
             self._proved_at_s = _later_half(self._proved_at_s)
@@ -308,7 +314,7 @@ class Paths:
 
     def __init__(self, world: World, quiet: Quiet, findings: Findings) -> None:
         self._world = world
-        self._heard = Heard()
+        self._heard = Heard(len(world.private_keys))
         self._destinations = Destinations(world, quiet, findings, self._heard)
         self.checks: tuple[Check, ...] = (
             ProvedPaths(world, quiet, findings, self._heard),

@@ -1,7 +1,7 @@
 """What machines say through relays, taken out of what TURN wraps it in (RFC 8656)."""
 
-from collections.abc import Iterator
-from ipaddress import ip_address
+from collections.abc import Iterator, Mapping
+from socket import AF_INET, AF_INET6, inet_ntop
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -13,7 +13,8 @@ COOKIE: Final = slice(4, 8)
 TRANSACTION: Final = slice(8, 20)
 
 CHANNELS_MAX: Final = 16_384
-"""Bound channels that are remembered of all machines together."""
+CHANNELS_EACH_MAX: Final = 512
+"""Bound channels that are remembered of all machines together: the larger of these."""
 
 _HEADER_SIZE_BYTES: Final = 20
 _ATTRIBUTE: Final = Struct("!HH")
@@ -25,8 +26,9 @@ _DATA: Final = b"\x00\x17"
 _CHANNEL_NUMBER: Final = 0x000C
 _XOR_PEER_ADDRESS: Final = 0x0012
 _DATA_ATTRIBUTE: Final = 0x0013
-_IPV4_VALUE_SIZE_BYTES: Final = 8
-_IPV6_VALUE_SIZE_BYTES: Final = 20
+_FAMILIES: Final = {8: AF_INET, 20: AF_INET6}
+"""By the size of an address in bytes."""
+_PORT_MASK: Final = bytes(2) + STUN_COOKIE[:2]
 
 
 class Way(NamedTuple):
@@ -53,33 +55,35 @@ class Said(NamedTuple):
 class Relayed:
     """Knows which channel of which machine leads where, by the requests that bound it."""
 
-    def __init__(self) -> None:
+    def __init__(self, machines: int = 1) -> None:
+        """machines: how many there are."""
+        self._channels_max = max(CHANNELS_MAX, CHANNELS_EACH_MAX * machines)
         self._channels: dict[tuple[str, Endpoint, bytes], Endpoint] = {}
 
     def sent(self, machine: str, packet: Packet) -> Said:
         """What ``machine`` sends in ``packet``, which is of UDP."""
-        server = packet.destination
-        if _is_stun(packet.payload) and packet.payload.startswith(_CHANNEL_BIND):
-            number = dict(_attributes(packet.payload)).get(_CHANNEL_NUMBER)
-            peer = _peer(packet.payload)
+        server, payload = packet.destination, packet.payload
+        if payload.startswith(_CHANNEL_BIND) and _is_stun(payload):
+            attributes = dict(_attributes(payload))
+            number, peer = attributes.get(_CHANNEL_NUMBER), _peer(payload, attributes)
             if number is not None and peer is not None:
                 self._channels[machine, server, number[:2]] = peer
-                if len(self._channels) > CHANNELS_MAX:
+                if len(self._channels) > self._channels_max:
                     del self._channels[next(iter(self._channels))]
-        return self._inside(machine, server, packet.payload, _SEND) or Said(
-            Way(server), packet.source, packet.payload
+        return self._inside(machine, server, payload, _SEND) or Said(
+            Way(server, False), packet.source, payload
         )
 
     def received(self, machine: str, packet: Packet) -> Said:
         """The same of what it receives."""
         return self._inside(machine, packet.source, packet.payload, _DATA) or Said(
-            Way(packet.source), packet.destination, packet.payload
+            Way(packet.source, False), packet.destination, packet.payload
         )
 
     def _inside(
         self, machine: str, server: Endpoint, payload: bytes, indication: bytes
     ) -> Said | None:
-        if payload[:1] and 0x40 <= payload[0] <= 0x4F:
+        if payload and 0x40 <= payload[0] <= 0x4F:
             peer = self._channels.get((machine, server, payload[:2]))
             if peer is None:
                 return None
@@ -88,7 +92,8 @@ class Relayed:
             return Said(Way(peer, is_wrapped=True), server, data)
         if not payload.startswith(indication) or not _is_stun(payload):
             return None
-        wrapped, peer = dict(_attributes(payload)).get(_DATA_ATTRIBUTE), _peer(payload)
+        attributes = dict(_attributes(payload))
+        wrapped, peer = attributes.get(_DATA_ATTRIBUTE), _peer(payload, attributes)
         if wrapped is None or peer is None:
             return None
         return Said(Way(peer, is_wrapped=True), server, wrapped)
@@ -108,12 +113,13 @@ def _attributes(message: bytes) -> Iterator[tuple[int, bytes]]:
         at += size_bytes + -size_bytes % 4
 
 
-def _peer(message: bytes) -> Endpoint | None:
+def _peer(message: bytes, attributes: Mapping[int, bytes]) -> Endpoint | None:
     """XOR-PEER-ADDRESS (RFC 8489 section 14.2)."""
-    value = dict(_attributes(message)).get(_XOR_PEER_ADDRESS, b"")
-    mask = message[COOKIE] + message[TRANSACTION]
-    if len(value) not in (_IPV4_VALUE_SIZE_BYTES, _IPV6_VALUE_SIZE_BYTES):
+    value = attributes.get(_XOR_PEER_ADDRESS, b"")
+    family = _FAMILIES.get(len(value))
+    if family is None:
         return None
-    port = int.from_bytes(value[2:4], "big") ^ int.from_bytes(mask[:2], "big")
-    packed = bytes(one ^ other for one, other in zip(value[4:], mask, strict=False))
-    return Endpoint(str(ip_address(packed)), port)
+    mask = _PORT_MASK + message[COOKIE] + message[TRANSACTION]
+    number = int.from_bytes(value, "big") ^ int.from_bytes(mask[: len(value)], "big")
+    plain = number.to_bytes(len(value), "big")
+    return Endpoint(inet_ntop(family, plain[4:]), int.from_bytes(plain[2:4], "big"))

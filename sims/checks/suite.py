@@ -25,7 +25,7 @@ from sims.checks.replies import Replies
 from sims.checks.sessions import Sessions
 from sims.checks.snapshot import Snapshot
 from sims.checks.states import Transitions
-from sims.internet.packet import PacketEvent, Protocol
+from sims.internet.packet import PacketEvent
 from sims.model.result import Violation
 from sims.model.world import World
 from wice.events import Event
@@ -53,7 +53,7 @@ class Checks:
         self._replays = Replays(*parts)
         self._cleartext = Cleartext(*parts)
         self._paths = Paths(*parts)
-        self._relayed = Relayed()
+        self._relayed = Relayed(len(world.private_keys))
         self._members = world.private_keys
         every: tuple[Check, ...] = (
             self._tasks,
@@ -88,16 +88,15 @@ class Checks:
 
     def on_packet(self, event: PacketEvent) -> None:
         """Something became of a packet."""
-        machine, packet = event.where, event.packet
-        if event.what == "sent":
+        _, what, machine, packet, _ = event
+        is_of_member = packet.tcp is None and machine in self._members
+        if what == "sent":
             self._cleartext.sent(machine, packet)
-        if packet.protocol is not Protocol.UDP or machine not in self._members:
-            return
-        if event.what == "sent":
-            said = self._relayed.sent(machine, packet)
-            self._paths.sent(machine, said)
-            self._replays.sent(machine, said)
-        elif event.what == "received":
+            if is_of_member:
+                said = self._relayed.sent(machine, packet)
+                self._paths.sent(machine, said)
+                self._replays.sent(machine, said)
+        elif what == "received" and is_of_member:
             self._paths.received(machine, self._relayed.received(machine, packet))
 
     def on_ping_received(self, machine: str, source: str, payload: bytes) -> None:
