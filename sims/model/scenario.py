@@ -3,6 +3,7 @@
 Plain data, the same whether it came from a TOML file or from Python.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Final
@@ -145,32 +146,31 @@ class Scenario:
     def peers_of(self, name: str) -> tuple[str, ...]:
         """The machines that ``name`` knows and that know it, in the order of the scenario."""
         machines = self.machines
-        names = [machine.name for machine in machines]
-        here = names.index(name)
-        if self.peers_each_max is None:
-            own = machines[here].peers
-            known = None if own is None else dict.fromkeys(own)
-            return tuple(
-                other.name
-                for other in machines
-                if other.name != name
-                and (known is None or other.name in known)
-                and (other.peers is None or name in other.peers)
-            )
-        # On a ring, those next to it on both sides: an even number of neighbours each.
-        reach = self.peers_each_max // 2
-        return tuple(
-            other
-            for there, other in enumerate(names)
-            if other != name
-            and min((here - there) % len(names), (there - here) % len(names)) <= reach
-        )
+        here = next(place for place, machine in enumerate(machines) if machine.name == name)
+        return self._peers_at(machines, here)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Every ordered pair of machines that know each other."""
+        machines = self.machines
         return tuple(
             (machine.name, other)
-            for machine in self.machines
-            for other in self.peers_of(machine.name)
+            for here, machine in enumerate(machines)
+            for other in self._peers_at(machines, here)
+        )
+
+    def _peers_at(self, machines: Sequence[Machine], here: int) -> tuple[str, ...]:
+        if self.peers_each_max is not None:
+            # On a ring, those next to it on both sides: an even number of neighbours each.
+            reach = self.peers_each_max // 2
+            ring = {(here + step) % len(machines) for step in range(-reach, reach + 1)} - {here}
+            return tuple(machines[there].name for there in sorted(ring))
+        name, own = machines[here].name, machines[here].peers
+        known = None if own is None else dict.fromkeys(own)
+        return tuple(
+            other.name
+            for other in machines
+            if other.name != name
+            and (known is None or other.name in known)
+            and (other.peers is None or name in other.peers)
         )
