@@ -40,6 +40,13 @@ class Acquaintances:
         self._placed = placed
         self._check_names()
         self._owners = find_owners(members)
+        self._known = {
+            member.name: dict.fromkeys(entry.public_key for entry in member.peers())
+            for member in members
+        }
+        self._own_keys: dict[str, list[PublicKey]] = {}
+        for key, owner in self._owners.items():
+            self._own_keys.setdefault(owner.name, []).append(key)
         self._strangers: dict[PublicKey, str] = {}
         for member, entry in self._entries():
             if entry.public_key not in self._owners:
@@ -105,7 +112,7 @@ class Acquaintances:
         owner = self._owners.get(entry.public_key)
         if owner is None:
             return
-        if all(self._owners.get(back.public_key) is not member for back in owner.peers()):
+        if all(key not in self._known[owner.name] for key in self._own_keys.get(member.name, [])):
             raise member.mistake(
                 (*entry.place, "public_key"),
                 f"{owner.name}, whose key this is, has no peer {member.name}, so that neither gets "

@@ -23,25 +23,23 @@ def find_owners(members: Sequence[Member]) -> dict[PublicKey, Member]:
                     "give each configuration a directory with its own key, or leave the keys away",
                 )
             owners[key] = member
+    called: dict[str, dict[PublicKey, None]] = {}
+    for member in members:
+        for entry in member.peers():
+            called.setdefault(entry.peer.name, {})[entry.public_key] = None
     for member in members:
         if member.has_absent_keys:
-            for key in _named(member, members, owners):
+            for key in _named(member, called.get(member.name, {}), owners):
                 owners[key] = member
     _eliminate(members, owners)
     return owners
 
 
 def _named(
-    member: Member, members: Sequence[Member], owners: Mapping[PublicKey, Member]
+    member: Member, called: Mapping[PublicKey, None], owners: Mapping[PublicKey, Member]
 ) -> list[PublicKey]:
-    """Those of nobody so far that others have under its name, one for each key it lacks."""
-    keys = dict.fromkeys(
-        entry.public_key
-        for other in members
-        for entry in other.peers()
-        if other is not member and entry.peer.name == member.name
-    )
-    named = [key for key in keys if key not in owners]
+    """Those of nobody so far that are ``called`` as it is, one for each key it lacks."""
+    named = [key for key in called if key not in owners]
     lacking = len(member.config.interfaces) - len(member.known_keys)
     if len(named) > lacking:
         raise member.mistake(
@@ -55,8 +53,7 @@ def _named(
 def _eliminate(members: Sequence[Member], owners: dict[PublicKey, Member]) -> None:
     """A key is whose who has none yet and does not know it, if that is one member alone."""
     keyless = [member for member in members if member not in owners.values()]
-    keyless = [member for member in keyless if not member.is_bootstrap]
-    listed = [[entry.public_key for entry in member.peers()] for member in keyless]
+    listed = [dict.fromkeys(entry.public_key for entry in member.peers()) for member in keyless]
     surely: list[list[PublicKey]] = [[] for _ in keyless]
     maybe: list[list[PublicKey]] = [[] for _ in keyless]
     named = dict.fromkeys(entry.public_key for member in members for entry in member.peers())

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sims.commands.command import sim
 from sims.configs.scenario import scenario_of
@@ -214,6 +216,34 @@ def test_every_kind_of_site_makes_a_scenario(write: Write, kind: str) -> None:
     check_scenario(made(write(**everybody(("alice", "bob"))), f"alice={kind}"))
 
 
+def test_several_interfaces_are_one_with_the_peers_of_all(write: Write) -> None:
+    other = config("alice", "carol").partition("[interfaces.wg0]")[2]
+    second = ("[interfaces.wg0]" + other).replace("wg0", "wg1").replace("10.77.0.1", "10.78.0.1")
+    hidden = PrivateKey(bytes([9] * 32)).public_key()
+    paths = write(
+        alice=config("alice", "bob") + second,
+        bob=config("bob", "alice"),
+        carol=config("carol", "alice").replace(str(PUBLIC["alice"]), str(hidden)),
+    )
+    assert known(made(paths)) == {"alice": ("bob", "carol"), "bob": ("alice",), "carol": ("alice",)}
+    assert "a machine has one interface, with the peers of all (alice)" in otherwise(paths)
+
+
+def test_a_large_mesh_of_strangers_to_most_is_read_at_once(write: Write) -> None:
+    """A ring of 200, without keys."""
+    keys = [PrivateKey(bytes([number, 7] * 16)).public_key() for number in range(200)]
+    ring = {}
+    for number in range(200):
+        text = config("alice").replace("10.77.0.1/24", f"10.77.1.{number + 1}/16")
+        for other in ((number - 1) % 200, (number + 1) % 200):
+            text += peer("bob", called=f"pc-{other}").replace(str(PUBLIC["bob"]), str(keys[other]))
+            text = text.replace('["10.77.0.2/32"]', f'["10.77.1.{other + 1}/32"]')
+        ring[f"pc-{number}"] = text
+    scenario = made(write(**ring))
+    assert scenario.peers_of("pc-0") == ("pc-1", "pc-199")
+    assert len(scenario.pairs) == 400
+
+
 # What cannot be simulated is said
 
 
@@ -332,6 +362,18 @@ def test_a_mistake_is_one_line_with_its_place(
     said = refusal(write(**mesh))
     assert line in said
     assert "\n" not in said
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(st.integers(0, len(ALICE) - 1), st.integers(0, 20), st.text(max_size=12))
+def test_a_mutated_file_makes_a_scenario_or_one_line(
+    write: Write, at: int, length: int, replacement: str
+) -> None:
+    paths = write(alice=ALICE[:at] + replacement + ALICE[at + length :], bob=BOB)
+    try:
+        made(paths)
+    except ConfigError as error:
+        assert len(str(error).splitlines()) == 1
 
 
 def test_a_file_given_twice_is_refused(write: Write) -> None:
