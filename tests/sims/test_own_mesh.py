@@ -15,7 +15,7 @@ from sims.configs.sites import parse_site
 from sims.files.scenario_file import load_scenario, parse_scenario
 from sims.model.faults import Crash
 from sims.model.presets import LINE_PRESETS, SITE_PRESETS
-from sims.model.scenario import Scenario
+from sims.model.scenario import Expectation, Scenario
 from sims.model.scenario_check import check_scenario
 from wice.errors import ConfigError
 from wice.keys import PrivateKey
@@ -207,8 +207,10 @@ def test_bootstrap_nodes_say_which_versions_of_ip_there_are(write: Write) -> Non
 
 
 def test_nothing_is_expected_of_a_mesh_that_nothing_goes_through(write: Write) -> None:
-    scenario = made(write(**everybody(("alice", "bob"))), "alice=udp-blocked", "bob=udp-blocked")
-    assert scenario.expect.all_pairs_connected_by_s is None
+    paths = write(**everybody(("alice", "bob")))
+    assert made(paths, "alice=udp-blocked", "bob=udp-blocked").expect == Expectation()
+    assert any("nothing goes through" in each for each in otherwise(paths, "bob=udp-blocked"))
+    assert not any("nothing goes through" in each for each in otherwise(paths, "bob=symmetric"))
 
 
 @pytest.mark.parametrize("kind", SITE_PRESETS)
