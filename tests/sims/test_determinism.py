@@ -22,7 +22,14 @@ HASH_SEEDS = ("1", "2")
 SWARM = tuple(f"swarm:{seed}" for seed in range(1, 21))
 """Five daemons, and among twenty seeds faults of every kind."""
 
-SMALL = tuple(f"{name}:2" for name in scenario_names() if name not in ("swarm", "community-20"))
+SMALL = tuple(
+    f"{name}:2" for name in scenario_names() if not name.startswith(("swarm", "community-"))
+)
+
+IN_PROCESS = tuple(f"swarm:{seed}:in-process" for seed in range(1, 9))
+"""The same where no overlay is simulated."""
+
+RUNS = (*SWARM, *SMALL, *IN_PROCESS)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     at_once = str(max(1, processors() // len(HASH_SEEDS)))
     interpreters = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.sims.write_traces", directory, at_once, *SWARM, *SMALL],
+            [sys.executable, "-m", "tests.sims.write_traces", directory, at_once, *RUNS],
             cwd=ROOT,
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             stdout=subprocess.PIPE,
@@ -53,7 +60,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return one, other
 
 
-@pytest.mark.parametrize("name", [*SWARM, *SMALL])
+@pytest.mark.parametrize("name", RUNS)
 def test_the_same_seed_makes_the_same_trace(traces: tuple[Path, Path], name: str) -> None:
     one, other = ((directory / name).read_bytes() for directory in traces)
     assert one.count(b"\n") > 100

@@ -180,6 +180,11 @@ REFUSALS = [
     ("duration_s", "duration", "2: scenario.duration: unknown key; did you mean duration_s?"),
     ("120", '"120"', "2: scenario.duration_s: is text, not a number; " + KEYS_OF),
     ("120", "inf", "2: scenario.duration_s: is no finite number; use 1 to 604800"),
+    (
+        "bootstraps = 2",
+        'overlay = "in-procss"',
+        "3: scenario.overlay: 'in-procss' is no overlay; did you mean in-process?",
+    ),
     ("bootstraps = 2", "bootstraps = 0", "3: scenario.bootstraps: is less than 1; use 1 to 16"),
     (
         "bootstraps = 2",

@@ -63,6 +63,7 @@ def test_what_no_scenario_of_ours_has_comes_back_too() -> None:
         ip_versions=(4, 6),
         has_relay=False,
         bootstraps=2,
+        overlay="in-process",
         expect=replace(scenario.expect, all_pairs_connected_by_s=None, unreachable=(pair,)),
     )
     assert written_and_read(changed) == changed

@@ -1,11 +1,12 @@
 """A fresh interpreter that writes the traces of runs, each made in a process of its own.
 
-``python -m tests.sims.write_traces DIRECTORY AT_ONCE SCENARIO:SEED…`` writes
-``DIRECTORY/SCENARIO:SEED``.
+``python -m tests.sims.write_traces DIRECTORY AT_ONCE SCENARIO:SEED[:OVERLAY]…`` writes
+``DIRECTORY/SCENARIO:SEED[:OVERLAY]``.
 """
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from sims.files.scenario_file import find_scenario, load_scenario
@@ -17,9 +18,11 @@ def main(directory: Path, at_once: int, runs: list[str]) -> None:
     """Raise RuntimeError for a run that does not hold."""
 
     def write_trace(name: str) -> None:
-        scenario, _, seed = name.partition(":")
-        path = find_scenario(scenario)
-        result = run(load_scenario(path), int(seed), trace_path=directory / name)
+        scenario_name, seed, *overlay = name.split(":")
+        scenario = load_scenario(find_scenario(scenario_name))
+        if overlay:
+            scenario = replace(scenario, overlay=overlay[0])
+        result = run(scenario, int(seed), trace_path=directory / name)
         if not result.is_ok:
             raise RuntimeError(f"{len(result.violations)} violations: {result.violations[:3]}")
 
