@@ -27,7 +27,7 @@ from sims.lab.nat import LAN, NAT_TABLE
 from sims.lab.registry import LAB_VARIABLE, LABS_DIRECTORY, LEASH, Registration, clean
 from sims.lab.requirements import missing
 from sims.lab.switch_process import open_tap
-from sims.lab.topology import IPAddress, IPInterface, IpVersions, Node, Role
+from sims.lab.topology import IPAddress, IPInterface, IPNetwork, IpVersions, Node, Role
 from sims.model.link import LineModel
 from sims.model.nat import NatModel
 from sims.model.scenario import Scenario
@@ -270,8 +270,10 @@ class KernelNetwork:
         self._impose_blocks()
 
     def _impose_blocks(self) -> None:
-        """At who sends: the edge of a site, or a bootstrap node itself."""
+        """Where the line of who sends ends."""
+        forbidden: dict[str, dict[str, list[IPNetwork]]] = {}
         for name in (*self.layout.bootstraps, *self.layout.by_site):
+            cable = self.layout.line_of(name)
             networks = [
                 network
                 for block in self._blocks
@@ -279,12 +281,12 @@ class KernelNetwork:
                 for destination in block.destinations
                 for network in self.layout.seen_as(destination)
             ]
-            is_host = name in self.layout.bootstraps
-            node = name if is_host else self.layout.by_site[name][-1].node
+            ports = forbidden.setdefault(cable.parent.node, {})
+            ports[cable.port] = list(dict.fromkeys(networks))
+        for node, ports in forbidden.items():
             text = f"table {PARTITION_TABLE}\ndelete table {PARTITION_TABLE}\n"
-            if networks:
-                hook = "output" if is_host else "forward"
-                text += partition_rules(hook, list(dict.fromkeys(networks)))
+            if any(ports.values()):
+                text += partition_rules(ports)
             self[node].run(["nft", "-f", "-"], text)
 
     def unplug(self, machine: str) -> None:

@@ -4,7 +4,6 @@ The interfaces are always called ``WAN`` and ``LAN``. What is explained in ``sim
 here too.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from sims.lab.nat import INPUT_CHAIN, LAN, MAPPINGS_MAX, NAT_TABLE, WAN
@@ -12,7 +11,7 @@ from sims.lab.topology import IPAddress, IPNetwork
 from sims.model.nat import Filtering, Firewall, Mapping, NatModel, PortAssignment
 
 FIREWALL_TABLE: Final = "inet wice_firewall"
-PARTITION_TABLE: Final = "inet wice_partition"
+PARTITION_TABLE: Final = "bridge wice_partition"
 HTTPS_PORT: Final = 443
 
 _ADMITTED: Final = {
@@ -158,15 +157,20 @@ table {FIREWALL_TABLE} {{
 """
 
 
-def partition_rules(hook: str, networks: Sequence[IPNetwork]) -> str:
-    """Let nothing out to ``networks``. hook: ``forward`` of a router, ``output`` of a host."""
+def partition_rules(forbidden: dict[str, list[IPNetwork]]) -> str:
+    """What a router does to what comes in at ports of its bridge: those to whom nothing may go.
+
+    Who sends is told nothing, as a filter on its own machine would tell it.
+    """
     lines = "\n        ".join(
-        f"ip{6 if network.version == 6 else ''} daddr {network} drop" for network in networks
+        f'iifname "{port}" ip{6 if network.version == 6 else ""} daddr {network} drop'
+        for port, networks in forbidden.items()
+        for network in networks
     )
     return f"""
 table {PARTITION_TABLE} {{
     chain block {{
-        type filter hook {hook} priority filter - 2; policy accept;
+        type filter hook prerouting priority -300; policy accept;
         {lines}
     }}
 }}
