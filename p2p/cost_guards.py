@@ -10,6 +10,8 @@ follows it, from the socket. None of that is wrong; together it was half of a no
    else would run in between.
 4. ``grant_half_windows``: a yamux stream answers every read with a window update, and grows its
    window with each up to 16 MiB.
+5. ``read_bodies_at_once``: the body of every frame is read under a timeout of its own, though it
+   mostly came with the header.
 
 Like p2p/guards.py they reach into private parts of the library.
 """
@@ -17,12 +19,16 @@ Like p2p/guards.py they reach into private parts of the library.
 from typing import Any, Final
 
 from libp2p.io.abc import ReadWriteCloser
+from libp2p.io.utils import read_exactly
 
 from p2p.lock import PromptLock
+from p2p.prompt import finish_within
 from p2p.turns import Turns
 
 READ_SIZE_BYTES: Final = 16 * 1024
 """What is read from a socket at once."""
+BODY_TIMEOUT_S: Final = 60.0
+"""For the rest of a frame after its header: the library's own."""
 RECEIVE_WINDOW_BYTES: Final = 256 * 1024
 """Of every yamux stream, as the specification says; ours do not need more."""
 
@@ -85,6 +91,17 @@ def pass_stream_locks_at_once(stream: Any) -> None:
     muxed = stream.muxed_stream
     muxed.window_lock = PromptLock()
     muxed.rw_lock = _WriteLock()
+
+
+def read_bodies_at_once(connection: Any) -> None:
+    """Set a timeout for the body of a yamux ``connection``'s frame only where it is awaited."""
+
+    async def read_body(size_bytes: int) -> bytes:
+        body = read_exactly(connection.secured_conn, size_bytes)
+        data: bytes = await finish_within(BODY_TIMEOUT_S, body)
+        return data
+
+    connection._read_data_body = read_body
 
 
 class _WriteLock:

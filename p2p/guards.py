@@ -49,7 +49,9 @@ from p2p.cost_guards import (
     let_others_run,
     pass_locks_at_once,
     pass_stream_locks_at_once,
+    read_bodies_at_once,
 )
+from p2p.prompt import finish_within
 
 STREAMS_PER_CONNECTION_MAX = 64
 """Streams that a remote may hold open on one connection."""
@@ -129,15 +131,18 @@ def write_whole_frames(connection: Any, count_fault: CountFault) -> None:
     fails as RawConnError, on which Yamux.handle_incoming ends the connection.
     """
 
+    async def write(data: bytes) -> None:
+        async with connection._write_lock:
+            await connection.secured_conn.write(data)
+
     async def write_whole(data: bytes) -> None:
-        with trio.move_on_after(WRITE_TIMEOUT_S) as scope:
-            scope.shield = True
-            try:
-                async with connection._write_lock:
-                    await connection.secured_conn.write(data)
-            except ConnectionClosedError as error:
-                raise RawConnError("the remote is gone") from error
-        if not scope.cancelled_caught:
+        try:
+            await finish_within(WRITE_TIMEOUT_S, write(data), is_shielded=True)
+        except ConnectionClosedError as error:
+            raise RawConnError("the remote is gone") from error
+        except trio.TooSlowError:
+            pass
+        else:
             return
         count_fault("a connection that takes no bytes")
         with trio.move_on_after(CLOSE_TIMEOUT_S) as scope:
@@ -224,6 +229,7 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         pass_locks_at_once(muxed_conn)
         let_others_run(muxed_conn)
+        read_bodies_at_once(muxed_conn)
         limit_receive_buffers(muxed_conn, self._count_fault)
         write_whole_frames(muxed_conn, self._count_fault)
         connection = await super().add_conn(muxed_conn, direction)
