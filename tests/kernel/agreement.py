@@ -16,6 +16,8 @@ from sims.running.run import run
 
 SCENARIOS: Final = Path(__file__).with_name("scenarios")
 SMALL: Final = tuple(sorted(path.stem for path in SCENARIOS.glob("*.toml")))
+TIMED: Final = tuple(name for name in SMALL if name != "many-faults")
+"""Those in which no fault falls into the time to connect."""
 SHIPPED: Final = ("two-homes", "cgnat", "udp-blocked")
 SHIPPED_DURATION_S: Final = 15.0
 """Of those that come with the program, how they begin; no faults, which come later."""
