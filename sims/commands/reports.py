@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sims.model.result import SIMULATOR
+
 if TYPE_CHECKING:
     from sims.many.grid import GridResult
     from sims.many.swarm import SwarmResult
@@ -41,7 +43,8 @@ def html_report(
     from sims.report.data import RunData
     from sims.report.page import report
 
-    commands = (("Told in the order of time:", replay_command(result.seed)),)
+    what_for = "Told in the order of time:" if result.engine == SIMULATOR else "The same again:"
+    commands = ((what_for, replay_command(result.seed)),)
     data = RunData(result, recorder.story(result.virtual_s), commands)
     return [Report(file, lambda: report(data))]
 
