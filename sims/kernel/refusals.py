@@ -5,6 +5,7 @@ from typing import Final
 from sims.model.faults import (
     FAULT_KINDS,
     KIND_NAMES,
+    AddressChange,
     DelayEnvelopes,
     Fault,
     Partition,
@@ -20,6 +21,8 @@ from wice.section import Place
 MACHINES_MAX: Final = 16
 """Each is a process that computes in real time, and a machine has few processors."""
 SITES_MAX: Final = 64
+ADDRESS_CHANGES_MAX: Final = 128
+"""With these and all sites, no address of the kernel engine's internet is used twice."""
 
 SIMULATED_ALONE: Final[dict[type[Fault], str]] = {
     ReplayPackets: "nobody on its lines keeps packets",
@@ -62,6 +65,7 @@ def find_refusal(scenario: Scenario) -> None:
             f"{len(scenario.sites)} sites are too many for the kernel engine",
             f"use at most {SITES_MAX}, or the simulator",
         )
+    _check_address_changes(scenario)
     for site in scenario.sites:
         for index, nat in enumerate(site.nats if 4 in scenario.ip_versions else ()):
             _check_nat(nat, ("sites", site.name, "nats", index))
@@ -79,6 +83,18 @@ def find_refusal(scenario: Scenario) -> None:
                     "engine cannot do",
                     INSTEAD,
                 )
+
+
+def _check_address_changes(scenario: Scenario) -> None:
+    changes = sum(isinstance(fault, AddressChange) for fault in scenario.faults)
+    name = KIND_NAMES[AddressChange]
+    changes += sum(churn.count for churn in scenario.churn if name in churn.kinds)
+    if changes > ADDRESS_CHANGES_MAX:
+        raise Mistake(
+            ("faults",),
+            f"{changes} address changes are too many for the kernel engine",
+            f"use at most {ADDRESS_CHANGES_MAX}, or the simulator",
+        )
 
 
 def _check_machine(machine: Machine, place: Place) -> None:

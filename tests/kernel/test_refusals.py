@@ -4,7 +4,7 @@ import pytest
 
 from sims import LINE_PRESETS, Churn, Machine, NatModel, Scenario, Site
 from sims.kernel.refusals import check_for_kernel
-from sims.model.faults import Crash, DelayEnvelopes, Fault, Partition, ReplayPackets
+from sims.model.faults import AddressChange, Crash, DelayEnvelopes, Fault, Partition, ReplayPackets
 from sims.model.nat import NAT_KINDS, Filtering, Mapping, PortAssignment
 from wice.errors import ConfigError
 
@@ -41,6 +41,10 @@ def scenario(
         (
             scenario(machines=17),
             "sites: 17 machines are too many for the kernel engine; use at most 16",
+        ),
+        (
+            scenario(faults=(AddressChange(at_s=1, target="home"),) * 129),
+            "faults: 129 address changes are too many for the kernel engine",
         ),
         (
             scenario(clock_offset_s=1.0),
