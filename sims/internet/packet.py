@@ -62,7 +62,7 @@ class Packet:
     def size_bytes(self) -> int:
         """With IP and transport headers."""
         headers = _UDP_HEADERS_SIZE_BYTES if self.tcp is None else _TCP_HEADERS_SIZE_BYTES
-        return headers[":" in self.destination.host] + len(self.payload)
+        return headers[":" in self.destination[0]] + len(self.payload)
 
     def from_source(self, source: Endpoint) -> Self:
         return replace(self, source=source)

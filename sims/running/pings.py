@@ -88,6 +88,7 @@ class Pings:
         self._names = {address: name for name, address in addresses.items()}
         self._every_s = every_s
         self._tell = tell
+        self._connected = 0
 
     def start(self) -> None:
         """Pairs take turns, so that not all of them ping in the same instant."""
@@ -98,7 +99,7 @@ class Pings:
     @property
     def connected(self) -> int:
         """How many pairs got an answer at some time."""
-        return sum(pings.first_reply_at_s is not None for pings in self.pairs.values())
+        return self._connected
 
     def replied(self, machine: str, source: str, payload: bytes) -> tuple[str, str, int] | None:
         """An echo reply came out of the tunnel of ``machine``.
@@ -115,6 +116,7 @@ class Pings:
         pings.last_reply_at_s = self._clock.now_s
         if pings.first_reply_at_s is None:
             pings.first_reply_at_s = self._clock.now_s
+            self._connected += 1
         return pings.source, pings.destination, int(payload.rpartition(b"#")[2])
 
     def _ping(self, pings: PairPings) -> None:

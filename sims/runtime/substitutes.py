@@ -76,6 +76,9 @@ def substituted(surroundings: Surroundings) -> Iterator[None]:
         random.setstate(state)
         logging.disable(log_level)
         if is_collecting:
+            # All that the run made is old now, and not looked through before as much has come.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 

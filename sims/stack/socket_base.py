@@ -270,9 +270,13 @@ class InternetSocket(SimulatedSocket):
         """Read an address of this family, by name or number; raise OSError, ValueError."""
         self._check_shape(address)
         try:
-            return Endpoint(_canonical(self._family, address[0]), address[1])
+            canonical = _canonical(self._family, address[0])
         except ValueError:
             pass
+        else:
+            # Who sends mostly gives what it is already.
+            is_endpoint = type(address) is Endpoint and address.host == canonical
+            return address if is_endpoint else Endpoint(canonical, address[1])
         found = await trio.socket.getaddrinfo(
             address[0] or self._wildcard(), address[1], self._family, self._kind, self._proto
         )

@@ -5,6 +5,7 @@ import socket as stdlib_socket
 import struct
 from collections import deque
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -12,7 +13,7 @@ import trio
 from sims.internet.packet import Packet, Protocol
 from sims.stack.host import Host
 from sims.stack.ports import WILDCARDS, Bindable, covers
-from sims.stack.socket_base import IP_PKTINFO, InternetSocket, raise_errno
+from sims.stack.socket_base import BUFFER_MIN_BYTES, IP_PKTINFO, InternetSocket, raise_errno
 from wice.datagram import Endpoint
 
 if TYPE_CHECKING:
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 PAYLOAD_SIZE_MAX_BYTES: Final = 65_507
 FITS_ANYWHERE_BYTES: Final = 512
 """No MTU has to be asked for; IPv4 takes 576 bytes everywhere (RFC 791 section 3.1)."""
+PACKET_INFO_REMEMBERED_MAX: Final = 4_096
 BOOKKEEPING_PER_DATAGRAM_BYTES: Final = 512
 """What Linux counts against the buffer beside the payload, roughly."""
 
 _IN_PKTINFO: Final = struct.Struct("=I4s4s")
 _IN6_PKTINFO: Final = struct.Struct("=16sI")
+_RECEIVE_INFO_IPV4: Final = (int(stdlib_socket.IPPROTO_IP), IP_PKTINFO)
+_RECEIVE_INFO_IPV6: Final = (int(stdlib_socket.IPPROTO_IPV6), stdlib_socket.IPV6_RECVPKTINFO)
 _HEADERS_SIZE_BYTES: Final = {False: 28, True: 48}
 
 Ancillary = list[tuple[int, int, bytes]]
@@ -66,11 +70,14 @@ class UdpSocket(InternetSocket):
 
     def deliver(self, packet: Packet, interface_index: int) -> None:
         size_bytes = len(packet.payload) + BOOKKEEPING_PER_DATAGRAM_BYTES
-        capacity_bytes = self._option(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF)
-        if self._waiting_bytes + size_bytes > capacity_bytes:
+        waiting_bytes = self._waiting_bytes + size_bytes
+        # Less than that is no buffer's limit, and options need not be asked.
+        if waiting_bytes > BUFFER_MIN_BYTES and waiting_bytes > self._option(
+            stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF
+        ):
             self._host.dropped["a full UDP receive buffer"] += 1
             return
-        self._waiting_bytes += size_bytes
+        self._waiting_bytes = waiting_bytes
         self._waiting.append((packet, interface_index))
         if self._readers:
             self._readers.unpark()
@@ -167,17 +174,8 @@ class UdpSocket(InternetSocket):
 
     def _packet_info(self, packet: Packet, interface_index: int) -> Ancillary:
         host = packet.destination.host
-        if packet.destination.is_ipv6:
-            level, kind = stdlib_socket.IPPROTO_IPV6, stdlib_socket.IPV6_PKTINFO
-            if not self._is_on(level, stdlib_socket.IPV6_RECVPKTINFO):
-                return []
-            packed = stdlib_socket.inet_pton(stdlib_socket.AF_INET6, host)
-            return [(level, kind, _IN6_PKTINFO.pack(packed, interface_index))]
-        if not self._is_on(stdlib_socket.IPPROTO_IP, IP_PKTINFO):
-            return []
-        packed = stdlib_socket.inet_pton(stdlib_socket.AF_INET, host)
-        info = _IN_PKTINFO.pack(interface_index, packed, packed)
-        return [(stdlib_socket.IPPROTO_IP, IP_PKTINFO, info)]
+        option = _RECEIVE_INFO_IPV6 if ":" in host else _RECEIVE_INFO_IPV4
+        return [_packet_info(host, interface_index)] if self._options.get(option) else []
 
     # Sending
 
@@ -206,9 +204,9 @@ class UdpSocket(InternetSocket):
         await trio.lowlevel.checkpoint_if_cancelled()
         remote = self._remote if address is None else await self._resolve(address)
         source = None
-        for level, kind, data in ancdata:
-            source = _read_packet_info(level, kind, bytes(data))
-        return await self._send(b"".join(map(bytes, buffers)), remote, source, flags)
+        for level, kind, info in ancdata:
+            source = _read_packet_info(level, kind, bytes(info))
+        return await self._send(b"".join(buffers), remote, source, flags)
 
     async def _send(
         self, data: bytes, remote: Endpoint | None, source: str | None, flags: int
@@ -243,6 +241,19 @@ class UdpSocket(InternetSocket):
         return len(data)
 
 
+@lru_cache(PACKET_INFO_REMEMBERED_MAX)
+def _packet_info(host: str, interface_index: int) -> tuple[int, int, bytes]:
+    """That a datagram came to ``host`` through this interface."""
+    if ":" in host:
+        packed = stdlib_socket.inet_pton(stdlib_socket.AF_INET6, host)
+        info = _IN6_PKTINFO.pack(packed, interface_index)
+        return (stdlib_socket.IPPROTO_IPV6, stdlib_socket.IPV6_PKTINFO, info)
+    packed = stdlib_socket.inet_pton(stdlib_socket.AF_INET, host)
+    info = _IN_PKTINFO.pack(interface_index, packed, packed)
+    return (stdlib_socket.IPPROTO_IP, IP_PKTINFO, info)
+
+
+@lru_cache(PACKET_INFO_REMEMBERED_MAX)
 def _read_packet_info(level: int, kind: int, data: bytes) -> str | None:
     """The source that is asked for; None for any. Raise OSError (EINVAL)."""
     if (level, kind) == (stdlib_socket.IPPROTO_IP, IP_PKTINFO) and len(data) >= _IN_PKTINFO.size:
