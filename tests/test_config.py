@@ -1,6 +1,7 @@
 """Every mistake in a configuration is one line with the place and the remedy."""
 
 import base64
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wice.config import load_config
+from wice.config import CONFIG_SIZE_MAX_BYTES, load_config
 from wice.errors import ConfigError
 from wice.keys import PrivateKey
 
@@ -222,6 +223,29 @@ password_file = "turn.password"
 def test_a_secret_that_is_here_is_not_stood_in_for(write: Write) -> None:
     config = load_config(write(GOOD), stand_in=lambda _: str(OTHER))
     assert config.interfaces[0].private_key == OURS
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_of_a_secret_is_stood_in_for(
+    write: Write, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = write(GOOD)
+    (tmp_path / "wg0.key").unlink()
+    make(tmp_path / "wg0.key")
+    config = load_config(path, stand_in=lambda _: OURS.reveal_base64())
+    assert config.interfaces[0].private_key == OURS
+
+
+def test_a_file_too_large_is_refused_and_not_read_in_part(write: Write) -> None:
+    filled = (GOOD + "#").ljust(CONFIG_SIZE_MAX_BYTES)
+    assert load_config(write(filled)).interfaces
+    with pytest.raises(ConfigError, match=r"wice.toml: is larger than 16 MiB"):
+        load_config(write(filled + " "))
+
+
+def test_a_message_is_one_line_that_no_terminal_obeys() -> None:
+    error = ConfigError("a\nb\x1b[31m.toml", "'\u202e' \udcff", "ä")
+    assert str(error) == r"a b\x1b[31m.toml: '\u202e' \udcff; ä"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)

@@ -1,6 +1,5 @@
 """The configuration file: read, checked, and every mistake named in one line."""
 
-import os
 import re
 import stat
 import tomllib
@@ -23,7 +22,7 @@ from wice.platform import IPInterface, IPNetwork
 from wice.relay_config import RelayConfig, read_relay
 from wice.section import Place, StructT, convert_section, place_text
 from wice.stun.uri import StunURI, parse_stun_uri
-from wice.turn_config import StandIn, TurnServerConfig, read_turn_servers
+from wice.turn_config import StandIn, TurnServerConfig, is_readable_file, read_turn_servers
 from wice.wireguard.device import PeerConfig
 
 PEERS_MAX = 10_000
@@ -156,7 +155,13 @@ def load_config(path: FilePath, *, stand_in: StandIn | None = None) -> Config:
     """
     try:
         with path.open("rb") as file:
-            text = file.read(CONFIG_SIZE_MAX_BYTES)
+            text = file.read(CONFIG_SIZE_MAX_BYTES + 1)
+        if len(text) > CONFIG_SIZE_MAX_BYTES:
+            raise ConfigError(
+                str(path),
+                f"is larger than {CONFIG_SIZE_MAX_BYTES >> 20} MiB",
+                "is it the right file?",
+            )
         table = tomllib.loads(text.decode())
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
@@ -343,7 +348,7 @@ class _Reader:
 
     def _secret(self, text: str, place: str, kind: type[SecretT], maker: str) -> SecretT:
         path = self._file(text, place)
-        if self._stand_in is not None and not os.access(path, os.R_OK):
+        if self._stand_in is not None and not is_readable_file(path):
             return kind.from_base64(self._stand_in(path))
         try:
             mode = path.stat().st_mode

@@ -1,6 +1,17 @@
 """The errors of wice: every exception that crosses a room's wall is one of these."""
 
 
+def one_line(text: str) -> str:
+    """``text`` with a space for each line break, and an escape for what is not printable.
+
+    Names of files and keys of others' files are in messages, and a terminal obeys what it is sent.
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in " ".join(text.splitlines())
+    )
+
+
 class WiceError(Exception):
     """Base of all errors of wice. It is never raised itself."""
 
@@ -17,9 +28,7 @@ class ConfigError(WiceError):
         self.where = where
         self.why = why
         self.hint = hint
-        text = f"{where}: {why}" + (f"; {hint}" if hint else "")
-        # A file's name may hold a line break; the message is one line all the same.
-        super().__init__(" ".join(text.splitlines()))
+        super().__init__(one_line(f"{where}: {why}" + (f"; {hint}" if hint else "")))
 
 
 class ProtocolError(WiceError):

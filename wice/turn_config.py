@@ -66,7 +66,7 @@ def read_turn_servers(
         if not section.username:
             raise fault_here(("username",), "is empty", "write the user name of this server")
         path = file(section.password_file, f"ice.turn[{index}].password_file")
-        if stand_in is not None and not os.access(path, os.R_OK):
+        if stand_in is not None and not is_readable_file(path):
             password = stand_in(path)
         else:
             password = _password(path, fault_here)
@@ -76,6 +76,14 @@ def read_turn_servers(
             raise fault_here(("username",), f"the user name or password: {error}", "") from None
 
     return tuple(read(index, table) for index, table in enumerate(tables))
+
+
+def is_readable_file(path: FilePath) -> bool:
+    """Whether a secret can be there: what is no regular file may keep its reader waiting."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode) and os.access(path, os.R_OK)
+    except OSError:
+        return False
 
 
 def _password(path: FilePath, fault: Fault) -> str:
