@@ -1,5 +1,6 @@
 """A session is made anew for a reason, and a replayed envelope is none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,7 +9,7 @@ from sims.checks.findings import Findings, pair_name
 from sims.checks.names import Names
 from sims.checks.quiet import Quiet
 from sims.checks.snapshot import PeerView, Snapshot
-from sims.model.faults import Crash, ReplayEnvelopes, Stop
+from sims.model.faults import Crash, Fault, ReplayEnvelopes, Stop
 from sims.model.world import World
 from wice.events import Event, PeerTransitioned
 from wice.peer.states import Stimulus
@@ -19,11 +20,14 @@ SESSIONS_SPARE: Final = 2
 
 @dataclass(slots=True)
 class _Relation:
-    """What one daemon said of its sessions with a peer. earlier: of all its lives before."""
+    """What one daemon said of its sessions with a peer. earlier: of all its lives before. lives:
+    how many of them were looked at, this one too.
+    """
 
     started_at_s: float = 0.0
     sessions: int = 0
     earlier: int = 0
+    lives: int = 1
 
 
 class Sessions(Check):
@@ -67,19 +71,28 @@ class Sessions(Check):
         if started_at_s - relation.started_at_s > 0.5:
             relation.earlier += relation.sessions
             relation.started_at_s = started_at_s
+            relation.lives += 1
         relation.sessions = view.status["signaling"]["sessions"]
 
     def _due(self, machine: str, peer: str) -> tuple[int, str]:
         lost = self._paths_lost.get((machine, peer), 0) + self._paths_lost.get((peer, machine), 0)
         now_s = self.world.now_s
         begun = [fault for fault in self.world.faults if fault.at_s <= now_s]
-        restarts = sum(isinstance(fault, Crash | Stop) and fault.target == peer for fault in begun)
+        restarts = _ends_of(peer, begun)
         replayed = 0
         if any(isinstance(fault, ReplayEnvelopes) for fault in begun):
-            replayed = sum(
-                self._relations[pair].earlier
-                for pair in ((machine, peer), (peer, machine))
-                if pair in self._relations
-            )
+            replayed = self._forgotten(machine, peer, begun) + self._forgotten(peer, machine, begun)
         reasons = f"{lost} paths lost, {restarts} restarts of the peer, {replayed} old sessions"
         return 1 + lost + restarts + replayed + SESSIONS_SPARE, reasons
+
+    def _forgotten(self, machine: str, peer: str, begun: Sequence[Fault]) -> int:
+        """Sessions of a machine's lives before; one for each life that was over before a look."""
+        relation = self._relations.get((machine, peer), _Relation(lives=0))
+        is_running = self.world.running_since_s(machine) is not None
+        unseen = _ends_of(machine, begun) + is_running - relation.lives
+        return relation.earlier + max(unseen, 0)
+
+
+def _ends_of(machine: str, begun: Sequence[Fault]) -> int:
+    """How often its daemon was ended."""
+    return sum(isinstance(fault, Crash | Stop) and fault.target == machine for fault in begun)

@@ -452,6 +452,20 @@ def test_what_a_restarted_daemon_forgot_may_be_replayed_to_it() -> None:
     )
 
 
+def test_a_life_that_was_over_before_anybody_looked_had_a_session_too() -> None:
+    for crashes, found in ((1, 1), (2, 0)):
+        story = Story(
+            faults=[
+                *(Crash(at_s=number, for_s=0.5, target=NAS) for number in range(1, 1 + crashes)),
+                ReplayEnvelopes(at_s=0, for_s=60, target="bootstrap-1", after_s=20),
+            ]
+        )
+        story.now_s, story.running_since[NAS] = 30, 2.5
+        story.peers[LAPTOP]["signaling"]["sessions"] = 6
+        story.look()
+        assert len(story.found("sessions")) == found
+
+
 # Cleartext
 
 
