@@ -103,6 +103,21 @@ def test_a_forwarded_port_is_a_candidate_where_the_nat_maps_per_destination() ->
     assert BASE.port not in [port for kind, _, port in bench.found() if kind == "srflx"]
 
 
+def test_a_nat_that_maps_per_destination_makes_few_candidates_and_the_first_stay() -> None:
+    """Each server sees another port; a peer sees none of them."""
+    bench = Bench()
+    servers = [Endpoint("203.0.113.1", port) for port in range(1, STUN_SERVERS_MAX + 1)]
+    ports = {server: Endpoint(PUBLIC.host, 40_000 + server.port) for server in servers}
+    bench.mapped = {server: ports[server] for server in servers[-2:]}
+    bench.ask(*servers)
+    first = bench.found()
+    assert [port for kind, _, port in first if kind == "srflx"] == [40_015, 40_016, BASE.port]
+    bench.mapped = ports
+    bench.run(8)
+    assert len(bench.gatherer.mappings) == STUN_SERVERS_MAX
+    assert bench.found() == first
+
+
 def test_without_a_nat_there_is_no_reflexive_candidate() -> None:
     bench = Bench()
     bench.mapped = {ONE: BASE}

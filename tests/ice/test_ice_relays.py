@@ -8,6 +8,7 @@ import pytest
 from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
 from wice.ice import (
+    Candidate,
     CandidatePolicy,
     Credentials,
     PairSelected,
@@ -220,6 +221,115 @@ def _symmetric(make_nat: Any, index: int) -> Any:
 def _relay_count(host: Host) -> int:
     selected = host.agent.selected
     return (selected.path.source in map(str, host.relays)) + (selected.path.remote in RELAYS)
+
+
+def test_both_sides_select_one_pair_though_one_told_of_many_ports_at_its_address(
+    network: Network, make_nat: Any
+) -> None:
+    """A symmetric NAT shows each STUN server another port, and a relay yet another one: from there
+    the nomination comes.
+    """
+    a = network.host("10.0.0.1", controlling=True, nat=_symmetric(make_nat, 1))
+    b = network.host("10.0.0.2", nat=_symmetric(make_nat, 2), relay=RELAY_B)
+    b.meet(a, [*a.candidates(), *_ports_at(a.nat.public)], renomination=True)
+    a.meet(b, renomination=True)
+    network.run(2)
+    assert a.agent.selected.path.remote == RELAY_B
+    assert b.agent.selected.path.source == str(RELAY_B)
+    assert b.agent.selected.remote_type == "prflx"
+
+
+def _ports_at(host: str) -> list[Candidate]:
+    return [
+        parse_candidate(f"{port} 1 udp {port} {host} {port} typ srflx")
+        for port in range(1, checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX)
+    ]
+
+
+def test_a_pair_that_a_check_came_in_on_gives_way_to_none_that_was_told(network: Network) -> None:
+    """It is among the worst of a full list, and the check that it triggered is on its way."""
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    b.more_relays = (SPARE_RELAY_B,)
+    b.agent.set_local_candidates(b.candidates(), network.now)
+    a = network.host("192.0.2.1", controlling=True)
+    b.agent.set_remote(a.agent.local, network.now)
+    network.permitted |= {(relay, "192.0.2.1") for relay in b.relays}
+    a.meet(b, [c for c in b.candidates() if c.type == "relay"])
+    network.run(2 * network.latency_s)
+    assert {pair.path.source for pair in b.agent.pairs()} == {str(relay) for relay in b.relays}
+    for index in range(checklist_module.REMOTE_CANDIDATES_MAX - 1):
+        told = f"{index} 1 udp {2_000_000_000 + index} 203.0.113.{index + 1} 9 typ host"
+        b.agent.add_remote_candidate(parse_candidate(told), network.now)
+    kept = {pair.path.source for pair in b.agent.pairs() if pair.remote_type == "prflx"}
+    assert kept == {str(relay) for relay in b.relays}
+
+
+def test_where_a_check_came_to_is_a_pair_and_no_other_until_it_is_told(network: Network) -> None:
+    b = network.host("192.0.2.2", relay=RELAY_B)
+    a = network.host("192.0.2.1", controlling=True)
+    b.agent.set_remote(a.agent.local, network.now)
+    network.permitted.add((RELAY_B, "192.0.2.1"))
+    a.meet(b, [c for c in b.candidates() if c.type == "relay"])
+    network.run(1)
+    assert [pair.path.source for pair in b.agent.pairs()] == [str(RELAY_B)]
+    b.agent.add_remote_candidate(a.candidates()[0], network.now)
+    assert {pair.path.source for pair in b.agent.pairs()} == {str(RELAY_B), "192.0.2.2"}
+
+
+def test_relayed_pairs_stand_by_and_are_not_all_checked_where_direct_works(
+    network: Network,
+) -> None:
+    """RFC 8445 section 8.1.2 checks none after a nomination; one of each kind is kept warm."""
+    a, b = _direct_beside_twenty_relays(network)
+    network.run(60)
+    states = Counter(report.state for report in a.agent.pair_reports() if report.is_relayed)
+    assert states["in reserve"] > len(b.relays) / 4
+    assert states["succeeded"] >= 1
+    network.is_cut = lambda source, remote: not {source, remote} & set(b.relays)
+    network.run(12)
+    for host in (a, b):
+        assert host.agent.selected is not None and _has_path(network, host)
+
+
+def test_a_pair_in_reserve_is_checked_once_the_one_that_stands_by_fails(network: Network) -> None:
+    a, b = _direct_beside_twenty_relays(network)
+    network.run(10)
+    worked = {r.path.remote for r in a.agent.pair_reports() if r.is_relayed and r.answers}
+    assert worked and worked < set(b.relays)
+    network.is_cut = lambda source, remote: bool(worked & {source, remote})
+    network.run(60)
+    standing_by = {
+        report.path.remote
+        for report in a.agent.pair_reports()
+        if report.is_relayed and (report.last_answer_at_s or 0.0) > network.now - 30
+    }
+    assert standing_by and not standing_by & worked
+
+
+def test_pairs_that_can_only_stand_by_are_tried_with_less_effort(network: Network) -> None:
+    """Some are being checked when the direct pair is selected, the others begin after that."""
+    a = network.host("192.0.2.1", controlling=True)
+    b = network.host("192.0.2.2")
+    dead = [
+        parse_candidate(f"{at} 1 udp {at + 1} 203.0.113.{at + 1} 9 typ relay") for at in range(40)
+    ]
+    a.meet(b, [*b.candidates(), *dead])
+    b.meet(a)
+    network.run(10)
+    relayed = [report for report in a.agent.pair_reports() if report.is_relayed]
+    assert [report.state for report in relayed] == len(dead) * ["failed"]
+    assert {report.checks_sent for report in relayed} == {Timing().spare_transmissions_max}
+
+
+def _direct_beside_twenty_relays(network: Network) -> tuple[Host, Host]:
+    network.latency_s = 0.01
+    a = network.host("192.0.2.1", controlling=True)
+    b = network.host("192.0.2.2")
+    b.more_relays = tuple(Endpoint(f"198.51.100.{index}", 9) for index in range(81, 101))
+    b.agent.set_local_candidates(b.candidates(), network.now)
+    network.permitted |= {(relay, "192.0.2.1") for relay in b.relays}
+    _meet(a, b)
+    return a, b
 
 
 @pytest.mark.parametrize("is_slow", [False, True])

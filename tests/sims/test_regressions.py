@@ -30,6 +30,9 @@ SEEDS: Final = {
     "two allocations of one home": (AMONG_CONNECTED, 85),
     # A direct pair that had worked once and was not kept warm was never tried again.
     "a direct pair of long ago": (AMONG_CONNECTED, 126),
+    # Checks from a port that was not told were not learned from, since a peer had told of sixteen
+    # others at its address: the nomination was never heard, and each side kept a pair of its own.
+    "a nomination from one port too many": ("offices-of-many-relays", 1),
 }
 
 

@@ -17,7 +17,7 @@ from wice.ice.events import AgentEvent, PairStatus, SelectedPath, Transmit
 from wice.ice.generations import Generations
 from wice.ice.lite import Lite
 from wice.ice.outbox import Outbox
-from wice.ice.pair import Pair, Remote, RemoteCandidate, State
+from wice.ice.pair import Effort, Pair, Remote, RemoteCandidate, State
 from wice.ice.policy import CandidatePolicy
 from wice.ice.renomination import Hysteresis
 from wice.ice.report import PairReport
@@ -168,7 +168,7 @@ class Agent:
         for pair in self._list:
             is_wanted = not selection.is_settled or (selection.is_relayed and not pair.is_relayed)
             if is_wanted and pair.state is State.FAILED and pair.check is None:
-                pair.state, pair.is_retry = State.WAITING, True
+                pair.state, pair.effort = State.WAITING, Effort.RETRY
         self.handle_timeout(now)
 
     def end_of_candidates(self, now: float, *, ufrag: str | None = None) -> None:

@@ -14,7 +14,7 @@ from wice.ice.events import (
 from wice.ice.generations import Generations
 from wice.ice.messages import ROLE_CONFLICT, read_response
 from wice.ice.outbox import Outbox
-from wice.ice.pair import Check, Pair, State
+from wice.ice.pair import Check, Effort, Pair, State
 from wice.ice.report import WITHHELD, Purpose
 from wice.ice.roles import Roles
 from wice.ice.run import Run
@@ -144,7 +144,7 @@ class Checker:
     def _nominate(self, now: float) -> None:
         pair = self._selection.pair_to_nominate(now)
         if pair is not None:
-            pair.is_retry = False
+            pair.effort = Effort.FULL
             self._start(pair, now, Purpose.NOMINATION)
 
     def _check_triggered(self, now: float) -> None:
@@ -160,8 +160,15 @@ class Checker:
         """Start the next check of the list (RFC 8445 section 6.1.4.2)."""
         while self._list.remote is not None:
             pair = self._list.next_ordinary()
-            if pair is None or not self._run.may_send_ordinary(pair.kind, now):
+            if pair is None:
                 return
+            if self._selection.is_replaceable(pair, now):
+                pair.state = State.RESERVED
+                continue
+            if not self._run.may_send_ordinary(pair.kind, now):
+                return
+            if pair.effort is not Effort.RETRY:
+                pair.effort = self._selection.effort_on(pair)
             self._run.sent_ordinary(pair.kind, now)
             self._start(pair, now, Purpose.ORDINARY)
 
@@ -214,4 +221,4 @@ class Checker:
             self._run.retry_at = None
         elif self._run.is_retry_due(now):
             for pair in self._list:
-                pair.state, pair.is_retry = State.WAITING, True
+                pair.state, pair.effort = State.WAITING, Effort.RETRY

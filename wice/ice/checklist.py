@@ -146,9 +146,9 @@ class CheckList:
             if known.type == "prflx" or candidate.priority > known.priority:
                 known.type, known.priority = candidate.type, candidate.priority
                 known.foundation = candidate.foundation
-                self._order = None
+                self._form()
             return False
-        self._make_room(candidate.endpoint.host)
+        self._make_room(candidate)
         self._candidates[candidate.endpoint] = candidate
         self._form()
         return True
@@ -275,7 +275,9 @@ class CheckList:
         formed = []
         for base in self._bases.values():
             for endpoint, candidate in self._candidates.items():
-                if (base.address, endpoint) not in self._pairs and _can_reach(base, endpoint):
+                # RFC 8445 section 7.3.1.3: where its checks came to is a pair, and no other is.
+                is_new = (base.address, endpoint) not in self._pairs and candidate.type != "prflx"
+                if is_new and _can_reach(base, endpoint):
                     pair = Pair(base, candidate, self._remote)
                     self._pairs[base.address, endpoint] = pair
                     formed.append(pair)
@@ -303,8 +305,8 @@ class CheckList:
             known.add(pair.state)
 
     def _trim(self, keep: Pair | None = None) -> None:
-        """Drop the worst pairs beyond the bound; the best of each kind, from here and through a
-        relay, those that work and ``keep`` last.
+        """Drop the worst pairs beyond the bound; last go the best of each kind, from here and
+        through a relay, those that a check came in on, those that work, and ``keep``.
         """
         self._order = None
         excess = len(self._pairs) - PAIRS_MAX
@@ -317,25 +319,33 @@ class CheckList:
             key=lambda pair: (
                 pair is keep,
                 pair.state is State.SUCCEEDED,
+                pair.history.checks_received > 0 and pair.state is not State.FAILED,
                 best[pair.kind, pair.base.relayed is None] is pair,
             )
         )
         for pair in worst_first[:excess]:
             del self._pairs[pair.base.address, pair.candidate.endpoint]
 
-    def _make_room(self, host: str) -> None:
-        """For a candidate at ``host``: a peer-reflexive one that failed gives way."""
-        of_host = sum(endpoint.host == host for endpoint in self._candidates)
-        is_host_full = of_host >= REMOTE_CANDIDATES_PER_HOST_MAX
+    def _make_room(self, candidate: RemoteCandidate) -> None:
+        """A peer-reflexive one that failed gives way to any. To one that a check came from, also
+        the worst of its address that the remote only told of: nominations from there would never
+        be heard.
+        """
+        host = candidate.endpoint.host
+        of_host = [known for known in self._candidates.values() if known.endpoint.host == host]
+        is_host_full = len(of_host) >= REMOTE_CANDIDATES_PER_HOST_MAX
         if len(self._candidates) < REMOTE_CANDIDATES_MAX and not is_host_full:
             return
+        rivals = of_host if is_host_full else list(self._candidates.values())
         in_use = {pair.candidate.endpoint for pair in self if pair.state is not State.FAILED}
-        for endpoint, known in self._candidates.items():
-            is_of_use = endpoint.host == host or not is_host_full
-            if known.type == "prflx" and is_of_use and endpoint not in in_use:
-                self._forget(endpoint)
-                return
-        raise RemoteProtocolError("more remote candidates than are kept")
+        failed = [r for r in rivals if r.type == "prflx" and r.endpoint not in in_use]
+        if not failed and candidate.type == "prflx" and is_host_full:
+            heard = {pair.candidate.endpoint for pair in self if pair.was_heard}
+            failed = [r for r in rivals if r.type != "prflx" and r.endpoint not in heard]
+            failed.sort(key=lambda r: (r.endpoint in in_use, r.priority))
+        if not failed:
+            raise RemoteProtocolError("more remote candidates than are kept")
+        self._forget(failed[0].endpoint)
 
     def _forget(self, endpoint: Endpoint) -> None:
         del self._candidates[endpoint]

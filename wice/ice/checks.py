@@ -9,7 +9,7 @@ from wice.datagram import Endpoint
 from wice.errors import RemoteProtocolError
 from wice.ice.events import Transmit
 from wice.ice.messages import encode_request
-from wice.ice.pair import Check, Pair, Role, State
+from wice.ice.pair import Check, Effort, Pair, Role, State
 from wice.ice.report import NO_ANSWER, REPLACED, Purpose
 from wice.ice.timing import Timing
 from wice.stun import TRANSACTION_ID_SIZE_BYTES
@@ -176,6 +176,10 @@ class Checks:
         return max(self._timing.rto_min_s, _RTO_PER_RTT * pair.rtt_s)
 
     def _transmissions_max(self, pair: Pair) -> int:
-        if pair.is_retry:
-            return self._timing.retry_transmissions_max
-        return self._timing.transmissions_max
+        match pair.effort:
+            case Effort.RETRY:
+                return self._timing.retry_transmissions_max
+            case Effort.SPARE:
+                return self._timing.spare_transmissions_max
+            case Effort.FULL:
+                return self._timing.transmissions_max

@@ -6,7 +6,7 @@ at a moment are the candidates of that moment.
 """
 
 import ipaddress
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +37,10 @@ HOST_ADDRESSES_MAX: Final = 16
 STUN_SERVERS_MAX: Final = 16
 """Servers that are asked."""
 
+REFLEXIVE_PER_ADDRESS_MAX: Final = 2
+"""Server-reflexive candidates of one base at one address. A NAT that maps per destination shows
+each server another port; a peer sees none of them, and each costs it checks from all its bases."""
+
 RTO_S: Final = 0.25
 """Wait before the first retransmission; it doubles. RFC 8489 section 6.2.1 says 0.5 s, which is
 felt where the first datagram is lost."""
@@ -63,6 +67,7 @@ class _Query:
     rto_s: float = 0.0
     is_settled: bool = False
     mapping: Mapping | None = None
+    mapped_since_s: float = 0.0
     confirmed_at_s: float = 0.0
 
 
@@ -142,10 +147,12 @@ class Gatherer:
             or not mapped.port
         ):
             raise RemoteProtocolError("a STUN server that sees us at no address")
-        query.mapping = Mapping(Endpoint(base, self._port), source, mapped)
+        mapping = Mapping(Endpoint(base, self._port), source, mapped)
+        if mapping != query.mapping:
+            query.mapping, query.mapped_since_s = mapping, now
         query.confirmed_at_s = now
         self._settle(query, now)
-        return query.mapping
+        return mapping
 
     def handle_timeout(self, now: float) -> None:
         for query in self._queries.values():
@@ -190,20 +197,34 @@ class Gatherer:
             host_candidate(Endpoint(address, self._port), preference)
             for address, preference in preferences.items()
         ]
-        seen: set[tuple[Endpoint, Endpoint]] = set()
-        for base, server, mapped in self.mappings:
-            if mapped != base and (mapped, base) not in seen:
-                seen.add((mapped, base))
-                preference = preferences[base.host]
-                found.append(server_reflexive_candidate(mapped, base, server, preference))
-        for base, server, mapped in self.mappings:
+        reflexive = self._reflexive()
+        for mapping in reflexive:
+            found.append(_reflexive_candidate(mapping, preferences))
+        seen = {(mapping.base, mapping.mapped) for mapping in reflexive}
+        for base, server, mapped in reflexive:
             forwarded = Endpoint(mapped.host, base.port)
-            sibling_ports = {m.port for m, b in seen if b == base and m.host == mapped.host}
-            if len(sibling_ports) > 1 and (forwarded, base) not in seen:
-                seen.add((forwarded, base))
-                preference = preferences[base.host]
-                found.append(server_reflexive_candidate(forwarded, base, server, preference))
+            sibling_ports = {m.port for b, m in seen if b == base and m.host == mapped.host}
+            if len(sibling_ports) > 1 and (base, forwarded) not in seen:
+                seen.add((base, forwarded))
+                mapping = Mapping(base, server, forwarded)
+                found.append(_reflexive_candidate(mapping, preferences))
         return tuple(found)
+
+    def _reflexive(self) -> list[Mapping]:
+        """Each mapping once, and of those at one address the oldest: they stay candidates when
+        slower servers answer.
+        """
+        known = [q for q in self._queries.values() if q.mapping is not None]
+        known.sort(key=lambda query: query.mapped_since_s)
+        ports: defaultdict[tuple[Endpoint, str], dict[int, Mapping]] = defaultdict(dict)
+        for query in known:
+            mapping = query.mapping
+            if mapping is None or mapping.mapped == mapping.base:
+                continue
+            at_address = ports[mapping.base, mapping.mapped.host]
+            if len(at_address) < REFLEXIVE_PER_ADDRESS_MAX:
+                at_address.setdefault(mapping.mapped.port, mapping)
+        return [mapping for at_address in ports.values() for mapping in at_address.values()]
 
     def _ask(self, query: _Query, now: float) -> None:
         """Begin a transaction. The kernel chooses the source: it knows the route to the server."""
@@ -227,6 +248,11 @@ class Gatherer:
 
     def _default_base(self, server: Endpoint) -> str | None:
         return next((a for a in self._addresses if (":" in a) == server.is_ipv6), None)
+
+
+def _reflexive_candidate(mapping: Mapping, preferences: dict[str, int]) -> Candidate:
+    base, server, mapped = mapping
+    return server_reflexive_candidate(mapped, base, server, preferences[base.host])
 
 
 def choose_addresses(addresses: Sequence[str], *, allow_loopback: bool = False) -> list[str]:

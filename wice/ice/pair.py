@@ -1,7 +1,7 @@
 """Candidate pairs and the checks that are made on them."""
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from wice.datagram import Endpoint, Path
@@ -16,13 +16,26 @@ _SMOOTHING: Final = 0.125
 
 
 class State(Enum):
-    """Of a pair (RFC 8445 section 6.1.2.6)."""
+    """Of a pair (RFC 8445 section 6.1.2.6). RESERVED: not checked, since another pair that works
+    stands by in its place for the selected one.
+    """
 
     FROZEN = "frozen"
     WAITING = "waiting"
     IN_PROGRESS = "in progress"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    RESERVED = "in reserve"
+
+
+class Effort(Enum):
+    """How often a check is sent before its pair has failed. SPARE: of a pair that is not better
+    than the selected one by its kind; RETRY: of one that failed before.
+    """
+
+    FULL = auto()
+    SPARE = auto()
+    RETRY = auto()
 
 
 class Role(NamedTuple):
@@ -85,9 +98,8 @@ class Pair:
 
     triggered_by: transaction of the incoming check that last triggered one of ours.
     valid_until: when the last answer stops being good. check: the one being retransmitted.
-    is_retry: it failed before and is tried again with less effort. nomination: the number of the
-    remote's nomination of it, 0 for none; the highest wins. rtt_s: of the last answer;
-    smoothed_rtt_s: over ``rtt_samples`` answers to checks that were sent once.
+    nomination: the number of the remote's nomination of it, 0 for none; the highest wins. rtt_s:
+    of the last answer; smoothed_rtt_s: over ``rtt_samples`` answers to checks that were sent once.
     """
 
     base: Base
@@ -95,7 +107,7 @@ class Pair:
     remote: Remote
     state: State = State.WAITING
     check: "Check | None" = None
-    is_retry: bool = False
+    effort: Effort = Effort.FULL
     local_type: str = "host"
     rtt_s: float | None = None
     smoothed_rtt_s: float | None = None
@@ -122,6 +134,13 @@ class Pair:
         return self.candidate.type, self.candidate.endpoint.is_ipv6
 
     @property
+    def spare_kind(self) -> tuple[int, bool]:
+        """The relays on the way, and whether the remote's end is IPv6: of each the best stands by
+        for the selected pair.
+        """
+        return self.relay_count, self.candidate.endpoint.is_ipv6
+
+    @property
     def relay_count(self) -> int:
         """Relays on the way: none, one, or one of each side."""
         return (self.base.relayed is not None) + (self.candidate.type == "relay")
@@ -129,6 +148,11 @@ class Pair:
     @property
     def is_relayed(self) -> bool:
         return self.relay_count > 0
+
+    @property
+    def was_heard(self) -> bool:
+        """Something of the remote's came along it: an answer, or a check."""
+        return self.history.answers > 0 or self.history.checks_received > 0
 
     def is_valid(self, now: float) -> bool:
         return self.state is State.SUCCEEDED and now < self.valid_until

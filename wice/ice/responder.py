@@ -15,7 +15,7 @@ from wice.ice.messages import (
     read_request,
 )
 from wice.ice.outbox import Outbox
-from wice.ice.pair import State
+from wice.ice.pair import Effort, State
 from wice.ice.roles import Roles
 from wice.ice.selection import Selection
 from wice.stun import IntegrityKey, Message
@@ -91,6 +91,6 @@ class Responder:
         elif pair.triggered_by != request.transaction_id:
             # A retransmission of theirs adds nothing to the check that it triggered already.
             pair.triggered_by = request.transaction_id
-            pair.is_retry = False
+            pair.effort = Effort.FULL
             pair.state = State.WAITING
             self._list.trigger(pair)

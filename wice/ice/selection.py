@@ -2,7 +2,7 @@
 section 8, RFC 7675, draft-thatcher-ice-renomination).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from wice.ice.checklist import CheckList
@@ -16,12 +16,15 @@ from wice.ice.events import (
     SelectedPathTrusted,
 )
 from wice.ice.outbox import Outbox
-from wice.ice.pair import Pair, State
+from wice.ice.pair import Effort, Pair, State
 from wice.ice.renomination import NOMINATION_MAX, Hysteresis, best_pair, remark, replacement
 from wice.ice.report import Purpose
 from wice.ice.run import Run
 from wice.ice.spares import Spares
 from wice.ice.timing import Timing
+
+SPARES_TRIED_MAX: Final = 3
+"""Pairs of one kind that are tried at once, only to stand by for the selected one."""
 
 _UPGRADE_BACKOFF: Final = 1.5
 
@@ -88,6 +91,8 @@ class Selection:
 
     def remark(self, pair: Pair) -> str:
         """Why ``pair`` is not the selected one, for a person."""
+        if pair.state is State.RESERVED:
+            return "not checked: another pair of its kind works and stands by"
         if pair.state is not State.SUCCEEDED:
             return ""
         return remark(self.pair, pair, self._hysteresis, knows_renomination=self.remote_renominates)
@@ -96,6 +101,41 @@ class Selection:
         """When spares or failed direct pairs are next due, while a pair is selected."""
         later = (self._spares.next_at, self._upgrade_at if self.is_relayed else None)
         return min((at for at in later if at is not None), default=None)
+
+    # What is worth a check
+
+    @property
+    def _holds(self) -> Pair | None:
+        """The selected pair, while nothing says that another may have to take over."""
+        is_held = self.is_settled and not (self.consent is not None and self.consent.is_doubted)
+        return self.pair if is_held else None
+
+    def is_replaceable(self, pair: Pair, now: float) -> bool:
+        """Whether ``pair`` could only stand by for the selected one, and another like it does, or
+        enough are being tried.
+        """
+        selected = self._holds
+        if selected is None or pair.relay_count <= selected.relay_count:
+            return False
+        others = [other for other in self._list if other.spare_kind == pair.spare_kind]
+        trying = sum(other.state is State.IN_PROGRESS for other in others)
+        return trying >= SPARES_TRIED_MAX or any(other.is_valid(now) for other in others)
+
+    def effort_on(self, pair: Pair) -> Effort:
+        """Of a check on a pair that was not checked before."""
+        selected = self._holds
+        if selected is None or pair.relay_count < selected.relay_count:
+            return Effort.FULL
+        controlling = self._list.controlling
+        is_lower = pair.priority(controlling) < selected.priority(controlling)
+        return Effort.SPARE if pair.is_relayed or is_lower else Effort.FULL
+
+    @staticmethod
+    def _look_at_reserved(pairs: Iterable[Pair]) -> None:
+        """What stood by in their place may do so no longer."""
+        for pair in pairs:
+            if pair.state is State.RESERVED:
+                pair.state = State.WAITING
 
     # Nomination
 
@@ -182,6 +222,7 @@ class Selection:
             # The remote may have heard of it, and what stays selected has to be told as later.
             self._nomination = min(self._nomination + 1, NOMINATION_MAX)
             self._nominating = None
+        self._look_at_reserved(p for p in self._list if p.spare_kind == pair.spare_kind)
 
     def select(self, pair: Pair, now: float) -> None:
         """The last nomination wins: the other side may have lost the pair of the one before."""
@@ -195,6 +236,9 @@ class Selection:
             self.consent = Consent(self._timing, self._random_bytes, now)
             self._spares.restart(now)
         self._is_switch_due = True
+        for other in self._list:
+            if other is not pair and other.state is State.IN_PROGRESS:
+                other.effort = self.effort_on(other)
         self._run.restart(now)
         self._run.is_started = True
         self._outbox.report(
@@ -213,7 +257,7 @@ class Selection:
         working = []
         for other in self._list:
             other.nomination = 0
-            other.is_retry = False
+            other.effort = Effort.FULL
             if others_stay and other.is_valid(now):
                 working.append(other)
                 self._list.trigger(other)
@@ -250,7 +294,10 @@ class Selection:
 
     def spares_to_check(self, now: float) -> list[Pair]:
         """The pairs that could take over, when it is time to keep them warm."""
-        return [] if self.pair is None else self._spares.take_due(self._list, self.pair, now)
+        if self.pair is None or not self._spares.is_due(now):
+            return []
+        self._look_at_reserved(self._list)
+        return self._spares.take_due(self._list, self.pair, now)
 
     def retry_direct(self, now: float) -> None:
         """While the path is relayed, have direct pairs that fail tried again, ever slower."""
@@ -264,7 +311,7 @@ class Selection:
             worked_once = pair.state is State.SUCCEEDED and not pair.is_valid(now)
             is_over = pair.state is State.FAILED or (worked_once and pair.check is None)
             if is_over and not pair.is_relayed:
-                pair.state, pair.is_retry = State.WAITING, True
+                pair.state, pair.effort = State.WAITING, Effort.RETRY
 
     def retry_direct_soon(self, now: float) -> None:
         """An address or a NAT of either side changed: what failed may work now."""

@@ -32,17 +32,17 @@ class Spares:
     def stop(self) -> None:
         self.next_at = None
 
+    def is_due(self, now: float) -> bool:
+        return self.next_at is not None and now >= self.next_at
+
     def take_due(self, pairs: Iterable[Pair], selected: Pair, now: float) -> list[Pair]:
-        """Those to check now."""
-        if self.next_at is None or now < self.next_at:
-            return []
+        """Those to check now that it is due."""
         self.next_at = now + self._timing.spare_s
         best: dict[tuple[int, bool], Pair] = {}
         for pair in pairs:
             if pair is selected or not pair.is_valid(now):
                 continue
-            kind = (pair.relay_count, pair.candidate.endpoint.is_ipv6)
-            known = best.get(kind)
+            known = best.get(pair.spare_kind)
             if known is None or (pair.smoothed_rtt_s or 0.0) < (known.smoothed_rtt_s or 0.0):
-                best[kind] = pair
+                best[pair.spare_kind] = pair
         return [pair for pair in best.values() if pair.check is None]

@@ -20,7 +20,9 @@ class Timing:
     its foundation.
     patience_s: how long connectivity is awaited before it has failed (RFC 8863).
     retry_s: wait before failed pairs are tried again while no path exists; it doubles up to
-    ``retry_max_s``. retry_transmissions_max: sendings of such a check. upgrade_s: wait before the
+    ``retry_max_s``. retry_transmissions_max: sendings of such a check. spare_transmissions_max:
+    sendings of a first check that begins, or goes on, when a pair of no lesser kind is selected
+    (RFC 8445 section 8.1.2 says none). upgrade_s: wait before the
     direct pairs that failed are tried again while the path is relayed; it grows by half each time
     up to ``upgrade_max_s``. upgrade_min_s: between two tries, whatever changes.
     consent_s: mean time between consent checks, varied by a fifth; consent_expiry_s: how long an
@@ -44,6 +46,7 @@ class Timing:
     retry_s: float = 5.0
     retry_max_s: float = 30.0
     retry_transmissions_max: int = 2
+    spare_transmissions_max: int = 4
     upgrade_s: float = 5.0
     upgrade_max_s: float = 30.0
     upgrade_min_s: float = 1.0
