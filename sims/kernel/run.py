@@ -26,6 +26,7 @@ from sims.model.world import Load
 from sims.oracle import DIRECT, best_site_path
 from sims.running.churn import asked_of_churn, plan_faults
 from sims.running.common_faults import CommonFaultDriver
+from sims.running.explaining import explain_paths
 from sims.running.pair_results import pair_results
 from sims.running.pings import Pings
 from sims.running.progress import OnProgress, Progress
@@ -148,7 +149,8 @@ class KernelRun:
                 if self._checks is not None:
                     self._checks.finish()
                 self._close()
-                await self._explain_paths()
+                if self._recorder is not None:
+                    await explain_paths(self._recorder, self._mesh.machines, self._statuses)
             finally:
                 self._close()
                 self._packets = self._network.finish()
@@ -252,23 +254,6 @@ class KernelRun:
         self._statuses.update(statuses)
         if self._checks is not None:
             self._checks.look(statuses)
-
-    async def _explain_paths(self) -> None:
-        """Have the daemons say why paths are not direct."""
-        recorder = self._recorder
-        if recorder is None:
-            return
-
-        async def ask(name: str, peers: Sequence[str]) -> None:
-            for peer in peers:
-                answer = await self._mesh.machines[name].why(peer)
-                if answer is None or "error" in answer:
-                    return
-                recorder.explained(name, peer, answer)
-
-        async with trio.open_nursery() as nursery:
-            for name, peers in recorder.to_explain(self._statuses).items():
-                nursery.start_soon(ask, name, peers)
 
     def _close(self) -> None:
         """Nothing after this is part of the run."""

@@ -23,6 +23,7 @@ from sims.model.scenario_check import check_scenario
 from sims.model.world import Load
 from sims.oracle import DIRECT, best_site_path
 from sims.running.churn import asked_of_churn, plan_faults
+from sims.running.explaining import explain_paths
 from sims.running.fault_driver import FaultDriver
 from sims.running.pair_results import pair_results
 from sims.running.pings import Pings
@@ -175,7 +176,8 @@ class Run:
                     if not self._failure:
                         self._checks.finish()
                     self._close()
-                    await self._explain_paths()
+                    if self._recorder is not None:
+                        await explain_paths(self._recorder, self._machines, self._statuses)
                 finally:
                     self._end()
                 self._scope.cancel()
@@ -207,24 +209,6 @@ class Run:
                 self._capture.finish()
             self._pairs = self._pair_results()
             self._is_over = True
-
-    async def _explain_paths(self) -> None:
-        """Have the daemons say why paths are not direct."""
-        recorder = self._recorder
-        if recorder is None:
-            return
-
-        async def ask(name: str, peers: Sequence[str]) -> None:
-            for peer in peers:
-                answer = await self._machines[name].why(peer)
-                if answer is None or "error" in answer:
-                    # Who does not answer once would be waited for again and again.
-                    return
-                recorder.explained(name, peer, answer)
-
-        async with trio.open_nursery() as nursery:
-            for name, peers in recorder.to_explain(self._statuses).items():
-                nursery.start_soon(ask, name, peers)
 
     def _end(self) -> None:
         """Daemons are not even asked to end."""
