@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 SCENARIOS := $(notdir $(basename $(wildcard sims/scenarios/*.toml)))
-LARGE_SCENARIOS := community-20
+LARGE_SCENARIOS := community-20 community-100 community-1000
 SMALL_SCENARIOS := $(filter-out swarm $(LARGE_SCENARIOS),$(SCENARIOS))
 
 .PHONY: demo test simulate bench lint types imports nightly lock proto install clean
