@@ -251,8 +251,12 @@ class KernelNetwork:
         routers = self.layout.by_site[site]
         if cable is routers[-1].uplink:
             return True
-        is_here = self._plugged.get(cable.node, site) == site
-        return cable.parent is routers[0] and is_here
+        if cable.parent is not routers[0]:
+            return False
+        if cable.node not in self._plugged:
+            return True
+        # Who is in no network gets its addresses when it comes back.
+        return self._plugged[cable.node] == site and self._is_up(cable.node, cable)
 
     def _forget_flows(self, node: str) -> None:
         with self[node].entered(), NFCTSocket() as flows:

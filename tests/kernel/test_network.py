@@ -319,6 +319,18 @@ def test_who_moves_speaks_from_where_it_is(build: Open, speak: Callable[..., Spe
     assert seen_at(speak(network, "home-pc", 4), server, at)[0] == at_home[0]
 
 
+def test_who_comes_back_to_a_site_with_other_addresses_has_one(
+    build: Open, speak: Callable[..., Speaker]
+) -> None:
+    network = build(site("rack", "none"))
+    server, at = speak(network, "bootstrap-1"), address_of(network, "bootstrap-1")
+    before = seen_at(speak(network, "rack-pc", 1), server, at)
+    network.unplug("rack-pc")
+    network.change_address("rack")
+    network.plug("rack-pc", "rack")
+    assert seen_at(speak(network, "rack-pc", 2), server, at)[0] != before[0]
+
+
 def test_machines_of_one_site_reach_each_other_unless_it_isolates(
     build: Open, speak: Callable[..., Speaker]
 ) -> None:
