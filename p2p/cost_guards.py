@@ -10,7 +10,9 @@ follows it, from the socket. None of that is wrong; together it was half of a no
    else would run in between.
 4. ``grant_half_windows``: a yamux stream answers every read with a window update, and grows its
    window with each up to 16 MiB.
-5. ``read_bodies_at_once``: the body of every frame is read under a timeout of its own, though it
+5. ``notify_in_turn``: three tasks are made each time that a connection or a stream begins or
+   ends, to tell two listeners that have nothing to wait for.
+6. ``read_bodies_at_once``: the body of every frame is read under a timeout of its own, though it
    mostly came with the header.
 
 Like p2p/guards.py they reach into private parts of the library.
@@ -63,6 +65,15 @@ class BufferedConnection(ReadWriteCloser):  # type: ignore[misc]
         return address
 
 
+async def notify_in_turn(swarm: Any, method: str, *args: Any) -> None:
+    """Tell the notifees of ``swarm``, whatever one of them raises."""
+    for notifee in tuple(swarm.notifees):
+        try:
+            await getattr(notifee, method)(swarm, *args)
+        except Exception:  # noqa: BLE001 - the library logs it, and nobody reads that
+            swarm._count_fault(f"a notifee's {method}")
+
+
 def pass_locks_at_once(connection: Any) -> None:
     """Take the locks out of the way of a yamux ``connection``'s tasks."""
     connection.streams_lock = PromptLock()
@@ -90,6 +101,7 @@ def pass_stream_locks_at_once(stream: Any) -> None:
     stream._state_lock = PromptLock()
     muxed = stream.muxed_stream
     muxed.window_lock = PromptLock()
+    muxed.close_lock = PromptLock()
     muxed.rw_lock = _WriteLock()
 
 

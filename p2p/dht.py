@@ -281,6 +281,8 @@ class KadClient:
     async def _query(self, node: ServerNode, payload: bytes) -> KadMessage:
         """Ask one node; raise SignalingUnavailableError."""
         frame = b""
+        # First, as whoever is being dialled is asked about by every lookup meanwhile.
+        self._check_connectable(node)
         async with self._turn(node.peer_id):
             with trio.move_on_after(QUERY_TIMEOUT_S) as scope:
                 await self.connect(node)
@@ -301,9 +303,13 @@ class KadClient:
         """Wait until a node has room for a query, so that waiting is not held against it."""
         queue = self._queues.setdefault(peer_id, trio.CapacityLimiter(REQUESTS_IN_FLIGHT_MAX))
         try:
-            async with queue:
-                yield
+            queue.acquire_nowait()
+        except trio.WouldBlock:
+            await queue.acquire()
+        try:
+            yield
         finally:
+            queue.release()
             if not queue.borrowed_tokens and not queue.statistics().tasks_waiting:
                 self._queues.pop(peer_id, None)
 
@@ -312,18 +318,26 @@ class KadClient:
 
         Raise SignalingUnavailableError.
         """
-        if self._host.is_connected(node.peer_id):
+        if self._check_connectable(node):
             return
-        now = trio.current_time()
-        if self._is_kept(node.peer_id) or self._unreachable.get(node.peer_id, 0.0) > now:
-            raise SignalingUnavailableError(f"{node.peer_id} is not connected")
         self._unreachable.pop(node.peer_id, None)
         if len(self._unreachable) >= UNREACHABLE_MAX:
             del self._unreachable[next(iter(self._unreachable))]
         # Until proven otherwise, so that a dial cut short by the query's timeout counts as well.
-        self._unreachable[node.peer_id] = now + REDIAL_AFTER_S
+        self._unreachable[node.peer_id] = trio.current_time() + REDIAL_AFTER_S
         await self._host.connect(node.peer_id, node.addresses)
         del self._unreachable[node.peer_id]
+
+    def _check_connectable(self, node: ServerNode) -> bool:
+        """Whether a server is connected; raise SignalingUnavailableError where it is not and is
+        not to be dialled either.
+        """
+        if self._host.is_connected(node.peer_id):
+            return True
+        unreachable_until_s = self._unreachable.get(node.peer_id, 0.0)
+        if self._is_kept(node.peer_id) or unreachable_until_s > trio.current_time():
+            raise SignalingUnavailableError(f"{node.peer_id} is not connected")
+        return False
 
     def _verified(self, key: bytes, answer: KadMessage) -> VerifiedRecord | None:
         if not answer.HasField("record"):

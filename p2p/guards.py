@@ -47,6 +47,7 @@ from p2p.cost_guards import (
     BufferedConnection,
     grant_half_windows,
     let_others_run,
+    notify_in_turn,
     pass_locks_at_once,
     pass_stream_locks_at_once,
     read_bodies_at_once,
@@ -249,6 +250,9 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
             self.auto_connector._recent_disconnects.pop(peer_id, None)
             if self.peerstore.has_peer(peer_id):
                 self.peerstore.clear_peerdata(peer_id)
+
+    async def _notify(self, method: str, *args: Any) -> None:
+        await notify_in_turn(self, method, *args)
 
     def _schedule_auto_connect(self) -> None:
         """Dial nobody: whom to be connected to is decided in p2p/connections.py."""

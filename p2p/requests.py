@@ -83,10 +83,14 @@ class _RequestStream:
         self._opened.set()
 
     async def request(self, payload: bytes) -> bytes:
-        await self._opened.wait()
+        if not self._opened.is_set():
+            await self._opened.wait()
         answer = _Answer()
         async with self._sending:
-            await self._room.acquire()  # until the answer is there, whoever waits for it
+            try:
+                self._room.acquire_nowait()  # until the answer is there, whoever waits for it
+            except trio.WouldBlock:
+                await self._room.acquire()
             if self._stream is None or self._is_over:
                 self._room.release()
                 raise StreamClosedError("the stream is closed")

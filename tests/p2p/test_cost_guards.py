@@ -20,7 +20,12 @@ from libp2p.stream_muxer.yamux.yamux import (
 )
 from multiaddr import Multiaddr
 
-from p2p.cost_guards import READ_SIZE_BYTES, RECEIVE_WINDOW_BYTES, BufferedConnection
+from p2p.cost_guards import (
+    READ_SIZE_BYTES,
+    RECEIVE_WINDOW_BYTES,
+    BufferedConnection,
+    notify_in_turn,
+)
 from p2p.host import open_host
 from p2p.identity import Identity
 from p2p.lock import PromptLock
@@ -402,3 +407,34 @@ async def test_a_buffered_connection_hands_out_what_was_read() -> None:
     taken = [await connection.read(size_bytes) for size_bytes in (2, 0, 3, 5, None, 5)]
     assert taken == [b"ab", b"", b"cde", b"f", b"gh", b""]
     assert socket.asked == [READ_SIZE_BYTES] * 3
+
+
+# Listeners
+
+
+class Notifee:
+    def __init__(self, told: list[str], name: str, error: Exception | None = None) -> None:
+        self._told, self._name, self._error = told, name, error
+
+    async def opened_stream(self, _network: object, stream: object) -> None:
+        self._told.append(f"{self._name}: {stream}")
+        if self._error is not None:
+            raise self._error
+
+
+class NotifyingSwarm:
+    def __init__(self, *notifees: Notifee) -> None:
+        self.notifees = notifees
+        self.faults: list[str] = []
+        self._count_fault = self.faults.append
+
+
+async def test_all_notifees_are_told_whatever_one_of_them_raises() -> None:
+    told: list[str] = []
+    first, second = Notifee(told, "first", ValueError("broken")), Notifee(told, "second")
+    swarm = NotifyingSwarm(first, second)
+    began = trio.lowlevel.current_statistics().tasks_living
+    await notify_in_turn(swarm, "opened_stream", "a stream")
+    assert told == ["first: a stream", "second: a stream"]
+    assert swarm.faults == ["a notifee's opened_stream"]
+    assert trio.lowlevel.current_statistics().tasks_living == began
