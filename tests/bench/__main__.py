@@ -14,6 +14,7 @@ GROUPS = {
     "wireguard": ("bench_wireguard_tunnel", "rows"),
     "process": ("bench_process", "rows"),
     "simulation": ("bench_simulation", "rows"),
+    "scale": ("bench_scale", "rows"),
     "engines": ("bench_engines", "rows"),
     "mesh": ("bench_mesh", "rows"),
     "idle": ("bench_mesh", "idle_rows"),

@@ -609,6 +609,8 @@ def test_the_stories_that_must_be_there_are_there() -> None:
         "lossy-satellite",
         "udp-blocked",
         "community-20",
+        "community-100",
+        "community-1000",
         "dual-stack",
         "churn",
         "swarm",
