@@ -9,7 +9,7 @@ import click
 
 from sims.commands.finishing import exit_if, noting
 from sims.commands.options import STDOUT, check_writable
-from wice.errors import ConfigError
+from wice.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from sims.configs.scenario import OwnMesh
@@ -82,6 +82,7 @@ def from_config(
     from sims.files.new_scenario import scenario_name
     from sims.files.scenario_text import scenario_text
 
+    _check_is_no_input(output, configs)
     name = UNNAMED if output == STDOUT else scenario_name(Path(output))
     mesh = scenario_of(configs, [parse_site(text) for text in sites], name)
     comment = _comment(configs, mesh)
@@ -100,8 +101,9 @@ _WHAT_IF: Final = """
 
 
 def _comment(configs: Sequence[Path], mesh: "OwnMesh") -> list[str]:
-    names = ", ".join(path.name if path.parent == Path() else str(path) for path in configs)
-    lines = [f"Made by `wice sim from-config` of {names}."]
+    from sims.configs.unmodelled import listed
+
+    lines = [f"Made by `wice sim from-config` of {listed([str(path) for path in configs])}."]
     if mesh.otherwise:
         lines += ["In the simulator", *(f"- {sentence}" for sentence in mesh.otherwise)]
     return lines
@@ -109,26 +111,36 @@ def _comment(configs: Sequence[Path], mesh: "OwnMesh") -> list[str]:
 
 def _summary(output: str, mesh: "OwnMesh") -> list[str]:
     scenario = mesh.scenario
-    relays = "that relays" if scenario.has_relay else "that does not relay"
-    bootstraps = f"1 bootstrap node {relays}"
-    if scenario.bootstraps > 1:
-        bootstraps = f"{scenario.bootstraps} bootstrap nodes {relays.replace('s', '', 1)}"
+    if scenario.bootstraps == 1:
+        relays = "that relays" if scenario.has_relay else "that does not relay"
+        bootstraps = f"1 bootstrap node {relays}"
+    else:
+        relays = "that relay" if scenario.has_relay else "that do not relay"
+        bootstraps = f"{scenario.bootstraps} bootstrap nodes {relays}"
     shown = UNNAMED if output == STDOUT else output
     lines = [f"{shown}: {len(scenario.machines)} machines, {bootstraps}"]
     lines += [
         f"  {site.name}: {', '.join(choice.machines)}; {choice.nat}, {choice.line}"
         for site, choice in zip(scenario.sites, mesh.sites, strict=True)
     ]
-    lines += [f"in the simulator {sentence}" for sentence in mesh.otherwise]
+    lines += [f"in the simulator {one_line(sentence)}" for sentence in mesh.otherwise]
     if output != STDOUT:
         lines.append(f"run it: {_run_command(output)}")
     return lines
 
 
 def _run_command(file: str) -> str:
-    path = file if file.endswith(".toml") or "/" in file else f"./{file}"
-    page = Path(path).with_suffix(".html")
-    return f"wice sim run {shlex.quote(path)} --html {shlex.quote(str(page))}"
+    page = Path(file).with_suffix(".html")
+    return f"wice sim run {shlex.quote(file)} --html {shlex.quote(str(page))}"
+
+
+def _check_is_no_input(output: str, configs: Sequence[Path]) -> None:
+    """--force is for a scenario made before; of a configuration there may be no other copy."""
+    if output == STDOUT or not Path(output).exists():
+        return
+    for config in configs:
+        if config.exists() and config.samefile(output):
+            raise ConfigError(output, f"is the configuration {config}", "name another file")
 
 
 def _write(file: str, text: str, *, force: bool) -> None:
@@ -136,9 +148,13 @@ def _write(file: str, text: str, *, force: bool) -> None:
     if file == STDOUT:
         click.echo(text, nl=False)
         return
-    if Path(file).exists() and not force:
-        raise ConfigError(file, "is there already", "name another file, or add --force")
     failures: list[str] = []
     with noting(file, failures):
-        Path(file).write_text(text, "utf-8")
+        try:
+            with Path(file).open("w" if force else "x", encoding="utf-8") as written:
+                written.write(text)
+        except FileExistsError:
+            raise ConfigError(
+                file, "is there already", "name another file, or add --force"
+            ) from None
     exit_if(failures)

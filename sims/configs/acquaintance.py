@@ -39,6 +39,7 @@ class Acquaintances:
         self._members = members
         self._placed = placed
         self._check_names()
+        self._check_addresses()
         self._owners = find_owners(members)
         self._known = {
             member.name: dict.fromkeys(entry.public_key for entry in member.peers())
@@ -88,6 +89,19 @@ class Acquaintances:
                     "rename one: a file is named as its machine, or its directory is",
                 )
             paths[member.name] = member
+
+    def _check_addresses(self) -> None:
+        owners: dict[IPAddress, Member] = {}
+        for member in self._members:
+            for interface in member.config.interfaces:
+                for index, address in enumerate(interface.addresses):
+                    owner = owners.setdefault(address.ip, member)
+                    if owner is not member:
+                        raise member.mistake(
+                            ("interfaces", interface.name, "addresses", index),
+                            f"{address.ip} is the address of {owner.name}, too",
+                            f"give each its own, here or in {owner.config.path}",
+                        )
 
     def _note_stranger(self, member: Member, entry: PeerEntry) -> None:
         if entry.public_key in self._strangers:

@@ -1,7 +1,9 @@
 """One configuration of a mesh: what is in it, and on which line."""
 
 import hashlib
+import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,10 +81,11 @@ def read_member(path: Path) -> Member:
     stood_in: list[PublicKey] = []
 
     def stand_in(file: Path) -> str:
-        key = PrivateKey(hashlib.sha256(str(file).encode()).digest())
+        key = PrivateKey(hashlib.sha256(os.fsencode(file)).digest())
         stood_in.append(key.public_key())
         return key.reveal_base64()
 
+    _check_is_file(path)
     try:
         config = load_config(path, stand_in=stand_in)
     except ConfigError as error:
@@ -104,6 +107,20 @@ def read_member(path: Path) -> Member:
         has_absent_keys=len(known) < len(config.interfaces),
         _lines=lines,
     )
+
+
+def _check_is_file(path: Path) -> None:
+    """A pipe keeps its reader waiting, and can be read only once."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigError(
+            str(path), f"cannot be read: {error.strerror}", "give the configuration's own path"
+        ) from None
+    if stat.S_ISDIR(mode):
+        raise ConfigError(str(path), "is a directory", f"give the file in it: {path / 'wice.toml'}")
+    if not stat.S_ISREG(mode):
+        raise ConfigError(str(path), "is no regular file", "give the configuration's own path")
 
 
 def _overlay(config: Config, lines: TomlLines) -> Section | None:

@@ -1,10 +1,14 @@
 """Whose public key is it: by the private key, by what others call its peer, or by elimination."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-from sims.configs.member import Member
+from sims.configs.member import Member, PeerEntry
 from wice.errors import ConfigError
 from wice.keys import PublicKey
+
+Called: TypeAlias = Mapping[PublicKey, tuple[Member, PeerEntry]]
+"""Public keys that others have under one name, and where."""
 
 
 def find_owners(members: Sequence[Member]) -> dict[PublicKey, Member]:
@@ -23,10 +27,10 @@ def find_owners(members: Sequence[Member]) -> dict[PublicKey, Member]:
                     "give each configuration a directory with its own key, or leave the keys away",
                 )
             owners[key] = member
-    called: dict[str, dict[PublicKey, None]] = {}
+    called: dict[str, dict[PublicKey, tuple[Member, PeerEntry]]] = {}
     for member in members:
         for entry in member.peers():
-            called.setdefault(entry.peer.name, {})[entry.public_key] = None
+            called.setdefault(entry.peer.name, {})[entry.public_key] = (member, entry)
     for member in members:
         if member.has_absent_keys:
             for key in _named(member, called.get(member.name, {}), owners):
@@ -35,19 +39,23 @@ def find_owners(members: Sequence[Member]) -> dict[PublicKey, Member]:
     return owners
 
 
-def _named(
-    member: Member, called: Mapping[PublicKey, None], owners: Mapping[PublicKey, Member]
-) -> list[PublicKey]:
+def _named(member: Member, called: Called, owners: Mapping[PublicKey, Member]) -> list[PublicKey]:
     """Those of nobody so far that are ``called`` as it is, one for each key it lacks."""
     named = [key for key in called if key not in owners]
     lacking = len(member.config.interfaces) - len(member.known_keys)
     if len(named) > lacking:
+        one, other = (called[key] for key in named[:2])
         raise member.mistake(
             ("interfaces", member.interface.name),
-            f"others have {len(named)} public keys under the name {member.name}",
+            f"others have {len(named)} public keys under the name {member.name}, as "
+            f"{_where_key(*one)} and {_where_key(*other)}",
             "write the one that is right in all files, or put the private key here",
         )
     return named
+
+
+def _where_key(member: Member, entry: PeerEntry) -> str:
+    return member.where((*entry.place, "public_key"))
 
 
 def _eliminate(members: Sequence[Member], owners: dict[PublicKey, Member]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from sims.configs.acquaintance import Acquaintance, Acquaintances
 from sims.configs.member import Member, read_member
 from sims.configs.sites import SiteChoice, make_sites, place_machines
-from sims.configs.unmodelled import peer_ids, unmodelled
+from sims.configs.unmodelled import count_bootstraps, unmodelled
 from sims.model.mistake import Mistake
 from sims.model.scenario import BOOTSTRAPS_MAX, MACHINES_MAX, Expectation, Machine, Scenario
 from sims.model.scenario_check import check_scenario, find_mistake
@@ -57,12 +57,12 @@ def scenario_of(paths: Sequence[Path], choices: Sequence[SiteChoice], name: str)
         name=name,
         duration_s=DURATION_S,
         sites=make_sites(sites, machines),
-        bootstraps=_count_bootstraps(members, bootstraps),
+        bootstraps=min(count_bootstraps(members, bootstraps), BOOTSTRAPS_MAX),
         has_relay=_has_relay(members, bootstraps),
         ip_versions=ip_versions,
         expect=Expectation(all_pairs_connected_by_s=CONNECTED_BY_S),
     )
-    otherwise = unmodelled(members, bootstraps, acquaintances)
+    otherwise = unmodelled(members, bootstraps, acquaintances, ip_versions)
     if scenario.has_relay and not bootstraps:
         otherwise.append("bootstrap nodes relay; no configuration of theirs says whether they do")
     elif not scenario.has_relay and bootstraps:
@@ -99,11 +99,6 @@ def _ip_versions(members: Sequence[Member]) -> tuple[int, ...]:
         version for version in (4, 6) if any((":" in host) == (version == 6) for host in hosts)
     )
     return versions or (4,)
-
-
-def _count_bootstraps(members: Sequence[Member], bootstraps: Sequence[Member]) -> int:
-    named = dict.fromkeys(each for member in members for each in peer_ids(member))
-    return min(max(len(named), len(bootstraps), 1), BOOTSTRAPS_MAX)
 
 
 def _has_relay(members: Sequence[Member], bootstraps: Sequence[Member]) -> bool:

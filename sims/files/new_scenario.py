@@ -19,10 +19,10 @@ def new_scenario_text(file: Path) -> str:
 
 def scenario_name(file: Path) -> str:
     """Of the scenario in ``file``; raise ConfigError where that cannot be one."""
-    if not NAME.fullmatch(file.stem):
+    if not NAME.fullmatch(file.stem) or file.suffix != ".toml":
         raise ConfigError(
             str(file),
-            f"{shortened(file.stem)!r} is no name of a scenario",
-            "use 1 to 40 letters, digits, - and _, as mesh.toml",
+            f"{shortened(file.name)!r} is no name of a scenario's file",
+            "use 1 to 40 letters, digits, - and _, and then .toml, as mesh.toml",
         )
     return file.stem

@@ -11,6 +11,7 @@ from sims.model.link import BurstLoss, LineModel, LinkModel
 from sims.model.nat import NAT_KINDS, Firewall, NatModel
 from sims.model.presets import BOOTSTRAP_LINE, LINE_PRESETS
 from sims.model.scenario import LAN, Churn, Expectation, Machine, Scenario, Site
+from wice.errors import one_line
 
 _IP: Final = {(4,): "4", (6,): "6", (4, 6): "dual"}
 
@@ -27,7 +28,7 @@ def scenario_text(scenario: Scenario, comment: Iterable[str] = ()) -> str:
     for what no file can say: a degraded line without a rate where the site's own has one.
     """
     blocks = [
-        "".join(f"# {line}".rstrip() + "\n" for line in comment),
+        "".join(f"# {one_line(line)}".rstrip() + "\n" for line in comment),
         _block("[scenario]", _run_table(scenario)),
         *(_block(f"[sites.{site.name}]", _site_table(site)) for site in scenario.sites),
         *(_block("[[faults]]", _fault_table(fault, scenario)) for fault in scenario.faults),

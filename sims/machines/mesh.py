@@ -1,9 +1,9 @@
 """The machines of a scenario on their network, each with its files: made, and nothing runs."""
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
+from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from p2p.identity import FILE_NAME, SEED_SIZE_BYTES, Identity
 from sims.internet.network import Network
@@ -18,13 +18,10 @@ from sims.machines.machine_files import (
 )
 from sims.machines.post_office import PostOffice
 from sims.model.presets import BOOTSTRAP_LINE
-from sims.model.scenario import TUNNEL_NETWORK, Machine, Scenario, Site
+from sims.model.scenario import TUNNEL_NETWORK, TUNNEL_NETWORK_IPV6, Machine, Scenario, Site
 from sims.runtime.clock import VirtualClock
 from sims.runtime.entropy import Entropy
 from wice.keys import KEY_SIZE, PrivateKey
-
-TUNNEL_NETWORK_IPV6: Final = IPv6Network("fd77::/64")
-"""For a mesh without IPv4."""
 
 
 class Mesh:

@@ -5,7 +5,7 @@ Plain data, the same whether it came from a TOML file or from Python.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from sims.model.faults import Fault
@@ -33,6 +33,9 @@ HEALED_WITHIN_S: Final = 90.0
 
 TUNNEL_NETWORK: Final = IPv4Network("10.77.0.0/16")
 """Where the mesh's own addresses are, unless there is IPv6 alone."""
+
+TUNNEL_NETWORK_IPV6: Final = IPv6Network("fd77::/64")
+"""And if there is."""
 
 OVERLAYS: Final = ("libp2p", "in-process")
 """Names of backends: the real one first, then one without packets, for meshes of a thousand."""

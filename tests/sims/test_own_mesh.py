@@ -1,5 +1,6 @@
 """``wice sim new`` and ``from-config``: a mesh of one's own as a scenario, or one line why not."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ PRIVATE = {name: PrivateKey(bytes([number] * 32)) for number, name in enumerate(
 PUBLIC = {name: key.public_key() for name, key in PRIVATE.items()}
 ADDRESSES = {name: f"10.77.0.{number}" for number, name in enumerate(NAMES, start=1)}
 
-Write = Callable[..., Path]
+Write = Callable[..., list[Path]]
 
 
 def peer(name: str, *, called: str | None = None, allowed: str | None = None) -> str:
@@ -71,7 +72,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
             Path(f"{name}.toml").write_text(text)
         return [Path(f"{name}.toml") for name in texts]
 
-    return write  # type: ignore[return-value]
+    return write
 
 
 def made(paths: list[Path], *sites: str) -> Scenario:
@@ -284,6 +285,21 @@ def test_addresses_of_other_networks_are_replaced(write: Write) -> None:
     assert said in otherwise(paths)
 
 
+def test_addresses_are_of_the_one_version_that_there_is(write: Write) -> None:
+    mesh = everybody(("alice", "bob"))
+    six = {name: text.replace("ip4/203.0.113.10", "ip6/2001:db8::1") for name, text in mesh.items()}
+    said = "addresses inside of the tunnel are out of fd77::/64 (alice, bob)"
+    assert said in otherwise(write(**six))
+
+
+def test_networks_behind_peers_are_not_simulated(write: Write) -> None:
+    mesh = everybody(("alice", "bob"))
+    said = "allowed_ips is a peer's own address, and no network is behind it (alice)"
+    assert said not in otherwise(write(**mesh))
+    mesh["alice"] = config("alice", peer("bob", allowed='10.77.0.2/32", "192.168.7.0/24'))
+    assert said in otherwise(write(**mesh))
+
+
 def test_a_peer_whose_address_is_not_let_in_is_said(write: Write) -> None:
     mesh = everybody(("alice", "bob"))
     mesh["alice"] = config("alice", peer("bob", allowed="10.77.0.22/32"))
@@ -342,11 +358,14 @@ MISTAKES = [
             "bob": BOB,
             "carol": config("carol", peer("bob"), peer("dave", called="alice")),
         },
-        "interfaces.wg0: others have 2 public keys under the name alice; write the one",
+        "alice.toml:8: interfaces.wg0: others have 2 public keys under the name alice, as "
+        "bob.toml:15: interfaces.wg0.peers[0].public_key and "
+        "carol.toml:20: interfaces.wg0.peers[1].public_key; write the one",
     ),
     (
         {"alice": ALICE, "bob": BOB.replace(ADDRESSES["bob"], ADDRESSES["alice"])},
-        "10.77.0.1 is the address of alice, too",
+        "bob.toml:10: interfaces.wg0.addresses[0]: 10.77.0.1 is the address of alice, too; give "
+        "each its own, here or in alice.toml",
     ),
     ({"bootstrap": BOOTSTRAP}, "bootstrap.toml: has no interfaces, as that of a bootstrap node"),
     ({"alice b": ALICE, "bob": BOB}, "alice b.toml: 'alice b' is no name for its machine; rename"),
@@ -364,6 +383,20 @@ def test_a_mistake_is_one_line_with_its_place(
     said = refusal(write(**mesh))
     assert line in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "bob.toml: is no regular file; give the configuration's own path"),
+        (os.mkdir, "bob.toml: is a directory; give the file in it: bob.toml/wice.toml"),
+        (lambda _: None, "bob.toml: cannot be read: No such file or directory; give"),
+    ],
+)
+def test_what_is_no_file_is_refused(write: Write, make: Callable[[str], None], why: str) -> None:
+    paths = write(alice=ALICE)
+    make("bob.toml")
+    assert refusal([*paths, Path("bob.toml")]).startswith(why)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
@@ -466,6 +499,54 @@ def test_from_config_writes_to_standard_output_and_talks_aside(write: Write) -> 
     assert "2 machines" in done.stderr
 
 
+def test_many_files_are_not_all_named(write: Write) -> None:
+    nodes = {f"node-{number}": BOOTSTRAP for number in range(20)}
+    paths = write(alice=ALICE, bob=BOB, **nodes)
+    done = invoke("from-config", *map(str, paths), "-o", "our.toml")
+    assert done.stdout.startswith("our.toml: 2 machines, 16 bootstrap nodes that do not relay\n")
+    assert "in the simulator each machine has all 16 bootstrap nodes, not only" in done.stdout
+    assert "in the simulator there are 16 bootstrap nodes, not 20" in done.stdout
+    first, *_ = Path("our.toml").read_text().splitlines()
+    assert first.endswith(
+        "alice.toml, bob.toml, node-0.toml, node-1.toml, node-2.toml, node-3.toml and 16 more."
+    )
+
+
+def test_names_of_files_break_neither_the_scenario_nor_a_terminal(write: Write) -> None:
+    write(alice=ALICE, bob=BOB)
+    nodes = [Path(os.fsdecode(name)) for name in (b"a\n[b]\x1b[31m.toml", b"no\xff.toml")]
+    for node in nodes:
+        node.write_text(BOOTSTRAP + "[relay]\nenabled = true\nallocations = 9\n")
+    Path("\udcff").mkdir()
+    Path("bob.toml").rename(Path("\udcff", "bob.toml"))
+    paths = ["alice.toml", "\udcff/bob.toml", *map(str, nodes)]
+    done = invoke("from-config", *paths, "-o", "our.toml")
+    assert done.exit_code == 0
+    assert "(a [b]\\x1b[31m, no\\udcff)" in done.stdout
+    assert load_scenario(Path("our.toml")).bootstraps == 2
+
+
+@pytest.mark.parametrize("link", [None, os.link, os.symlink])
+def test_no_configuration_is_overwritten_even_by_force(
+    write: Write, link: Callable[[str, str], None] | None
+) -> None:
+    write(alice=ALICE, bob=BOB)
+    if link is not None:
+        link("alice.toml", "our.toml")
+    output = "our.toml" if link else "alice.toml"
+    with pytest.raises(ConfigError, match=rf"{output}: is the configuration alice.toml; name ano"):
+        invoke("from-config", "alice.toml", "bob.toml", "-o", output, "--force")
+    assert Path("alice.toml").read_text() == ALICE
+
+
+def test_a_link_to_nowhere_is_there_too(write: Write) -> None:
+    write(alice=ALICE, bob=BOB)
+    Path("our.toml").symlink_to("elsewhere.toml")
+    with pytest.raises(ConfigError, match="is there already"):
+        invoke("from-config", "alice.toml", "bob.toml", "-o", "our.toml")
+    assert not Path("elsewhere.toml").exists()
+
+
 def test_no_private_key_is_copied(write: Write, tmp_path: Path) -> None:
     key = tmp_path / "wg0.key"
     key.touch(mode=0o600)
@@ -501,9 +582,12 @@ def test_new_writes_a_scenario_that_runs_as_it_is_and_with_what_it_offers(write:
     assert "./street.toml" in Path("street.toml").read_text()
 
 
-@pytest.mark.parametrize("verb", [["new"], ["from-config", "alice.toml", "bob.toml", "-o"]])
-def test_a_file_whose_name_no_scenario_can_have_is_refused(write: Write, verb: list[str]) -> None:
+@pytest.mark.parametrize("name", ["our mesh.toml", "mesh", "mesh.html", "mesh.to\nml", "-a.toml"])
+@pytest.mark.parametrize("verb", [["new", "--"], ["from-config", "alice.toml", "bob.toml", "-o"]])
+def test_a_file_whose_name_no_scenario_can_have_is_refused(
+    write: Write, verb: list[str], name: str
+) -> None:
     write(alice=ALICE, bob=BOB)
-    with pytest.raises(ConfigError, match=r"'our mesh' is no name of a scenario; use 1 to 40"):
-        invoke(*verb, "our mesh.toml")
-    assert not Path("our mesh.toml").exists()
+    with pytest.raises(ConfigError, match=r"is no name of a scenario's file; use 1 to 40"):
+        invoke(*verb, name)
+    assert not Path(name).exists()

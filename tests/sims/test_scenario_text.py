@@ -70,8 +70,8 @@ def test_what_no_scenario_of_ours_has_comes_back_too() -> None:
 
 
 def test_a_comment_stands_above() -> None:
-    text = scenario_text(two_homes(), ["why", "", "when"])
-    assert text.startswith("# why\n#\n# when\n\n[scenario]\n")
+    text = scenario_text(two_homes(), ["why", "", "  when\nand \x1b \udcff"])
+    assert text.startswith("# why\n#\n#   when and \\x1b \\udcff\n\n[scenario]\n")
     assert parse_scenario(text, FILE) == two_homes()
 
 
