@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from sims.commands.command import sim
 from sims.kernel.gate import MODULES
-from sims.lab import requirements
 from sims.lab.registry import LAB_VARIABLE
 from wice.errors import ConfigError, WiceError
 
@@ -103,7 +102,7 @@ def test_ctrl_c_removes_everything(labs: Path, scenario: Path) -> None:
 
 
 def test_who_is_not_root_is_told_so(scenario: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requirements.os, "geteuid", lambda: 1_000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
     result = CliRunner().invoke(sim, ["run", str(scenario), "--engine", "kernel"])
     assert isinstance(result.exception, WiceError)
     assert "the kernel engine needs root" in str(result.exception)
