@@ -133,6 +133,7 @@ class MemberTransport(InProcessTransport):
         self._dialling: dict[Branch, None] = {}
         self._silent_since_s: dict[Branch, float] = {}
         self._is_connected = trio.Event()
+        self._is_announced = False
         self._keys: dict[PublicKey, None] = {}
         self._watched: dict[PublicKey, None] = {}
         self._found: dict[PublicKey, int] = {}
@@ -169,7 +170,7 @@ class MemberTransport(InProcessTransport):
         try:
             async with super().subscribe(key_holder) as inbox:
                 self._keys[key] = None
-                if self.connections:
+                if self._is_announced:
                     self._office.announce(key, self)
                 yield inbox
         finally:
@@ -238,6 +239,8 @@ class MemberTransport(InProcessTransport):
                 self._disconnect(branch)
             elif self._is_due(branch, now_s):
                 nursery.start_soon(self._borrow, branch, connection)
+        if self.connections and not self._is_announced:
+            nursery.start_soon(self._announce, *next(iter(self.connections.items())))
         for peer_id in self._order:
             found = self._office.branch(peer_id)
             if len(self.connections) + len(self._dialling) >= KEPT_MAX:
@@ -265,8 +268,7 @@ class MemberTransport(InProcessTransport):
         if len(self.connections) == 1:
             self._events.emit(OverlayJoined(peer_id=branch.peer_id))
             self._is_connected.set()
-            if await self._wait_round_trips(branch, connection, 0.5):
-                self._announce()
+            await self._announce(branch, connection)
         await self._borrow(branch, connection)
 
     async def _wait_round_trips(self, branch: Branch, connection: Connection, count: float) -> bool:
@@ -276,8 +278,12 @@ class MemberTransport(InProcessTransport):
             await trio.sleep(count * round_trip_s)
         return connection.stands and connection.passes() and not branch.host.is_frozen
 
-    def _announce(self) -> None:
-        """Say that we are here, and hear who is."""
+    async def _announce(self, branch: Branch, connection: Connection) -> None:
+        """Say that we are here, and hear who is; what does not get through is said again later."""
+        gets_through = await self._wait_round_trips(branch, connection, 0.5)
+        if self._is_announced or not (gets_through and self.connections):
+            return
+        self._is_announced = True
         for key in self._keys:
             self._office.announce(key, self)
         for peer in self._watched:
@@ -289,6 +295,7 @@ class MemberTransport(InProcessTransport):
         self._borrowed.pop(branch, None)
         self._grants.set_disconnected(branch.peer_id)
         if not self.connections:
+            self._is_announced = False
             self._is_connected = trio.Event()
             self._events.emit(OverlayLost())
 

@@ -228,6 +228,25 @@ def test_who_was_looked_for_is_found_when_it_comes(tmp_path: Path) -> None:
     town.run(main)
 
 
+def test_who_is_cut_off_as_soon_as_it_has_joined_is_found_later(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+
+    async def main() -> None:
+        async with town.bootstrap("bootstrap-1"), town.machine("alice") as alice:
+            await trio.sleep(1.0)
+            async with town.machine("bob") as bob, bob.subscribe(BOB):
+                await trio.sleep((JOIN_ROUND_TRIPS + 0.1) * ROUND_TRIP_S)
+                assert bob.connections
+                town.network.set_line("bob", LineModel(None, None))
+                await trio.sleep(1.0)
+                assert not await is_taken(alice, BOB)
+                town.network.set_line("bob", NEAR)
+                await trio.sleep(5.0)
+                assert await is_taken(alice, BOB)
+
+    town.run(main)
+
+
 def test_relays_are_lent_and_lent_again_when_refused(tmp_path: Path) -> None:
     town = Town(tmp_path)
     loans: list[str] = []
