@@ -30,6 +30,8 @@ from wice.signaling.transport import ENVELOPE_SIZE_MAX_BYTES, RelayGrant, RelayL
 
 JOIN_WAIT_S = 2.0
 """How long a sender waits for the first connection, which is usually on its way."""
+ATTEMPTS_MAX = 3
+"""To hand over one envelope, each to a recipient that was found anew."""
 RESTARTS_MAX = 5
 RESTART_WINDOW_S = 600.0
 """A host that dies more often than that is restarted after ``RESTART_BACKOFF_S``. One that never
@@ -189,17 +191,24 @@ class OverlayTransport(Transport):
     async def _send(
         self, node: OverlayNode, recipient: PublicKey, envelope_id: bytes, envelope: bytes
     ) -> str:
+        directory = self._state.directory
         found = await node.resolver.resolve(recipient)
         if found is None:
             raise SignalingUnavailableError(f"no presence record of {recipient} was found")
-        way = await node.deliver(found, envelope_id, envelope)
-        if way is None:
-            fresh = await node.resolver.resolve(recipient, afresh=True)
-            if fresh is not None and fresh != found:
-                way = await node.deliver(fresh, envelope_id, envelope)
-        if way is None:
-            raise SignalingUnavailableError(f"{recipient} does not answer on any way")
-        return way
+        for _ in range(ATTEMPTS_MAX):
+            way = None
+            # Who was found anew has left where it was, and nobody there would say so for seconds.
+            with directory.until_found_anew(recipient, found):
+                way = await node.deliver(found, envelope_id, envelope)
+            if way is not None:
+                return way
+            newer = directory.found(recipient)
+            if newer == found:
+                newer = await node.resolver.resolve(recipient, afresh=True)
+            if newer is None or newer == found:
+                break
+            found = newer
+        raise SignalingUnavailableError(f"{recipient} does not answer on any way")
 
     async def _connected_node(self) -> OverlayNode:
         with trio.move_on_after(JOIN_WAIT_S):

@@ -1,7 +1,8 @@
 """Finding and being found: presence records out, recipients' records in (DESIGN D7, D10)."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -138,14 +139,24 @@ class _Peer:
     presences: dict[int, Presence] = field(default_factory=dict)
     told: Presence | None = None
     told_at: float = float("-inf")
+    attempts: list["_Attempt"] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a recipient can be reached, under which key."""
+    """Where a recipient can be reached, under which key, by its record of which sequence."""
 
     blinded_key: BlindedKey
     presence: Presence
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attempt:
+    """To reach a recipient where it was found."""
+
+    found: Found
+    scope: trio.CancelScope
 
 
 class Directory:
@@ -201,8 +212,23 @@ class Directory:
         for epoch in epochs_to_read(now_wall):
             record = known.records.get(epoch)
             if record is not None and record.expiry > now_wall:
-                return Found(record.blinded_key, known.presences[epoch])
+                return Found(record.blinded_key, known.presences[epoch], record.sequence)
         return None
+
+    @contextmanager
+    def until_found_anew(self, peer: PublicKey, found: Found) -> Iterator[None]:
+        """End the block as soon as ``peer`` is found by another record than ``found``."""
+        known = self._peers.get(peer)
+        if known is None:  # forgotten, and not to be heard of
+            yield
+            return
+        with trio.CancelScope() as scope:
+            attempt = _Attempt(found, scope)
+            known.attempts.append(attempt)
+            try:
+                yield
+            finally:
+                known.attempts.remove(attempt)
 
     def learn(self, key: bytes, record: VerifiedRecord) -> None:
         """Take a genuine record that was found; raise RemoteProtocolError if it does not open."""
@@ -216,6 +242,11 @@ class Directory:
             return
         presence = open_record(record, peer, self._community)
         known.records[epoch], known.presences[epoch] = record, presence
+        if known.attempts:
+            found = self.found(peer)
+            for attempt in known.attempts:
+                if attempt.found != found:
+                    attempt.scope.cancel()
         now = trio.current_time()
         if presence != known.told or now - known.told_at >= FOUND_AGAIN_S:
             known.told, known.told_at = presence, now
