@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KEPT_MAX = 256
 """Envelopes that wait to be delivered again."""
+DELIVERIES_MAX = 64
+"""Envelopes that are being delivered again: who is not there keeps an anchor for seconds."""
 
 
 class EnvelopeReplay:
@@ -40,20 +42,29 @@ class EnvelopeReplay:
 
     async def run(self) -> None:
         """Deliver what was kept, each ``after_s`` later; ends some time after ``stop``."""
-        async for due_s, key, envelope in self._due:
-            await trio.sleep_until(due_s)
-            try:
-                await type(self._anchor).deliver(
-                    self._anchor, key, self._entropy.read(ENVELOPE_ID_SIZE_BYTES), envelope
-                )
-            except SignalingUnavailableError:
-                continue
-            self.replayed += 1
+        room = trio.Semaphore(DELIVERIES_MAX)
+        async with trio.open_nursery() as nursery:
+            async for due_s, key, envelope in self._due:
+                await trio.sleep_until(due_s)
+                await room.acquire()
+                envelope_id = self._entropy.read(ENVELOPE_ID_SIZE_BYTES)
+                nursery.start_soon(self._deliver_again, key, envelope_id, envelope, room)
 
     def stop(self) -> None:
         """Be honest again."""
         del self._anchor.deliver
         self._kept.close()
+
+    async def _deliver_again(
+        self, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes, room: trio.Semaphore
+    ) -> None:
+        try:
+            await type(self._anchor).deliver(self._anchor, blinded_key, envelope_id, envelope)
+        except SignalingUnavailableError:
+            return
+        finally:
+            room.release()
+        self.replayed += 1
 
     async def _deliver(
         self, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes
