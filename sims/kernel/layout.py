@@ -25,14 +25,16 @@ from sims.model.presets import BOOTSTRAP_LINE
 from sims.model.scenario import LAN as PLAIN_LAN
 from sims.model.scenario import Scenario, Site
 
-CORE: Final = "internet"
+CORE: Final = "the internet"
+"""No machine and no site has a name with a space."""
 CORE_NETWORKS: Final[dict[int, IPNetwork]] = {
     4: IPv4Network("198.51.100.0/24"),
     6: IPv6Network("2001:db8:0:1::/64"),
 }
 """Documentation's (RFC 5737, RFC 3849)."""
 
-PUBLIC_PREFIX_BITS: Final = 27
+PUBLIC_PREFIX_BITS: Final = 24
+"""Room for all machines, for all other sites behind this one, and for what addresses change to."""
 _PUBLIC_NETWORKS: Final = (IPv4Network("203.0.113.0/24"), IPv4Network("198.18.0.0/15"))
 """Of sites without a NAT: documentation, and then benchmarks (RFC 2544)."""
 _HOME_NETWORKS: Final = IPv4Network("192.168.0.0/16")
@@ -99,7 +101,7 @@ class Router:
 
     @property
     def is_isolating(self) -> bool:
-        return self.site is not None and self.site.is_isolating and "/0" in self.node
+        return self.site is not None and self.site.is_isolating and self.node.endswith("/0")
 
 
 class Layout:

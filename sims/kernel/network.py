@@ -53,7 +53,7 @@ class Block:
 
 
 class KernelNetwork:
-    """Namespaces by name: ``internet``, machines and bootstrap nodes by theirs, and of routers the
+    """Namespaces by name: ``CORE``, machines and bootstrap nodes by theirs, and of routers the
     site's and a number, as ``home-1/0``."""
 
     def __init__(self, scenario: Scenario, seed: int, registration: Registration) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sims.kernel.layout import Layout
 from sims.model.faults import (
     FAULT_KINDS,
     KIND_NAMES,
@@ -21,6 +22,8 @@ from wice.section import Place
 MACHINES_MAX: Final = 16
 """Each is a process that computes in real time, and a machine has few processors."""
 SITES_MAX: Final = 64
+LINES_MAX: Final = 192
+"""One process is told of them by one argument, and waits for the frames of all by ``select``."""
 ADDRESS_CHANGES_MAX: Final = 128
 """With these and all sites, no address of the kernel engine's internet is used twice."""
 
@@ -66,6 +69,7 @@ def find_refusal(scenario: Scenario) -> None:
             f"use at most {SITES_MAX}, or the simulator",
         )
     _check_address_changes(scenario)
+    _check_lines(scenario)
     for site in scenario.sites:
         for index, nat in enumerate(site.nats if 4 in scenario.ip_versions else ()):
             _check_nat(nat, ("sites", site.name, "nats", index))
@@ -94,6 +98,17 @@ def _check_address_changes(scenario: Scenario) -> None:
             ("faults",),
             f"{changes} address changes are too many for the kernel engine",
             f"use at most {ADDRESS_CHANGES_MAX}, or the simulator",
+        )
+
+
+def _check_lines(scenario: Scenario) -> None:
+    lines = sum(cable.line is not None for cable in Layout(scenario).cables)
+    if lines > LINES_MAX:
+        raise Mistake(
+            ("sites",),
+            f"{lines} lines are too many for the kernel engine, each LAN's of a machine that is "
+            "ever there among them",
+            f"use at most {LINES_MAX}, or the simulator",
         )
 
 

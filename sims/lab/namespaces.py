@@ -68,10 +68,18 @@ class Namespace:
         with self.entered():
             try:
                 done = subprocess.run(
-                    argv, input=text, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S
+                    argv,
+                    input=text,
+                    capture_output=True,
+                    text=True,
+                    timeout=COMMAND_TIMEOUT_S,
+                    process_group=0,  # Ctrl-C in the terminal is for us alone.
                 )
             except FileNotFoundError:
                 raise LabError(f"there is no command {argv[0]!r}") from None
+            except subprocess.TimeoutExpired:
+                why = f"did not end within {COMMAND_TIMEOUT_S:g} s"
+                raise LabError(f"{' '.join(argv)}: {why}") from None
         if done.returncode:
             raise LabError(f"{' '.join(argv)}: {' '.join(done.stderr.split())}")
         return done.stdout

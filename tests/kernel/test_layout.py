@@ -1,11 +1,15 @@
 """A scenario's sites become routers with networks that the others can reach."""
 
+from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
 
 from sims import LINE_PRESETS, Machine, Scenario, Site
-from sims.kernel.layout import CORE_NETWORKS, Layout
+from sims.kernel.layout import CORE, CORE_NETWORKS, Layout
+from sims.kernel.refusals import ADDRESS_CHANGES_MAX, MACHINES_MAX, SITES_MAX
 from sims.model.faults import Move
 from sims.model.nat import NAT_KINDS
+from sims.model.scenario import BOOTSTRAPS_MAX
+from sims.model.scenario_check import NAME
 
 FIBRE = LINE_PRESETS["fibre"]
 
@@ -65,6 +69,25 @@ def test_renumbering_gives_addresses_that_nobody_had() -> None:
         assert not set(made.seen_as(name)) & set(before[name])
     seen = [network for name in made.by_site for network in made.seen_as(name)]
     assert len(set(seen)) == len(seen)
+
+
+def test_addresses_last_for_all_that_may_be_behind_one_site_without_a_nat() -> None:
+    machines = tuple(Machine(name=f"pc-{number}") for number in range(MACHINES_MAX))
+    rack = replace(site("rack", "none"), machines=machines)
+    inside = [
+        replace(site(f"s{number}", "none", behind="rack"), machines=())
+        for number in range(1, SITES_MAX)
+    ]
+    made = layout(rack, *inside, bootstraps=BOOTSTRAPS_MAX)
+    for _ in range(ADDRESS_CHANGES_MAX):
+        made.renumber("s1", (4, 6))
+    more = layout(rack, *inside, bootstraps=BOOTSTRAPS_MAX)
+    for _ in range(ADDRESS_CHANGES_MAX):
+        more.renumber("rack", (4, 6))
+
+
+def test_no_machine_and_no_site_has_the_name_of_the_internets_namespace() -> None:
+    assert not NAME.fullmatch(CORE)
 
 
 def test_renumbering_ipv6_leaves_ipv4_alone() -> None:

@@ -1,10 +1,13 @@
 """What the kernel engine cannot do is said in one line, with its place and the remedy."""
 
+from dataclasses import replace
+
 import pytest
 
 from sims import LINE_PRESETS, Churn, Machine, NatModel, Scenario, Site
 from sims.kernel.refusals import check_for_kernel
 from sims.model.faults import AddressChange, Crash, DelayEnvelopes, Fault, Partition, ReplayPackets
+from sims.model.link import LinkModel
 from sims.model.nat import NAT_KINDS, Filtering, Mapping, PortAssignment
 from wice.errors import ConfigError
 
@@ -35,6 +38,19 @@ def scenario(
     )
 
 
+def roaming(sites: int, machines: int) -> Scenario:
+    """Each LAN has a line, and everybody may be anywhere."""
+    home, *_ = scenario(machines=machines).sites
+    lan = LinkModel(latency_s=0.001)
+    others = (replace(home, name=f"s{number}", machines=()) for number in range(1, sites))
+    return Scenario(
+        name="small",
+        duration_s=60,
+        sites=tuple(replace(site, lan=lan) for site in (home, *others)),
+        churn=(Churn(count=1, kinds=("move",), between_s=(1, 2)),),
+    )
+
+
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
@@ -45,6 +61,10 @@ def scenario(
         (
             scenario(faults=(AddressChange(at_s=1, target="home"),) * 129),
             "faults: 129 address changes are too many for the kernel engine",
+        ),
+        (
+            roaming(sites=12, machines=16),
+            "sites: 205 lines are too many for the kernel engine",
         ),
         (
             scenario(clock_offset_s=1.0),
