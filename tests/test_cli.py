@@ -105,6 +105,49 @@ private_key_file = "wg0.key"
     assert_one_line(wice("config", "check", config), 2, "overlay.comunity", "community")
 
 
+def test_config_check_where_only_public_parts_are(tmp_path: Path) -> None:
+    config = tmp_path / "wice.toml"
+    peer_id = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+    key = PrivateKey(bytes(range(32))).public_key()
+    good = f"""
+[overlay]
+community = "harbour"
+secret_file = "community.secret"
+bootstrap = ["/ip4/203.0.113.10/tcp/4001/p2p/{peer_id}"]
+[[ice.turn]]
+uri = "turn:203.0.113.10"
+username = "harbour"
+password_file = "turn.password"
+[interfaces.wg0]
+private_key_file = "wg0.key"
+[[interfaces.wg0.peers]]
+public_key = "{key}"
+preshared_key_file = "peer.psk"
+[interfaces.wg1]
+private_key_file = "wg1.key"
+"""
+    config.write_text(good)
+    assert_one_line(wice("config", "check", config), 2, "wg0.private_key_file", "does not exist")
+    run = wice("config", "check", "--without-secrets", config)
+    assert run.returncode == 0, run.stderr
+    assert "ok, 2 interfaces, 1 peers; 5 files of secrets are not here" in run.stdout
+
+    for mistaken, said in (
+        (good.replace("community =", "comunity ="), "overlay.comunity"),
+        (good.replace(str(key), "none"), "peers[0].public_key"),
+        (good.replace("wg1.key", "wg0.key"), "holds the key of wg0 too"),
+        (good.replace(f"/p2p/{peer_id}", ""), "overlay.bootstrap[0]"),
+    ):
+        config.write_text(mistaken)
+        assert_one_line(wice("config", "check", "--without-secrets", config), 2, said)
+
+    config.write_text(good)
+    secret = tmp_path / "wg0.key"
+    secret.touch(0o644)
+    at = ("interfaces.wg0.private_key_file", "readable by others")
+    assert_one_line(wice("config", "check", "--without-secrets", config), 2, *at)
+
+
 def test_up_refuses_a_config_before_it_touches_anything(tmp_path: Path) -> None:
     assert_one_line(wice("up", tmp_path / "none.toml"), 2, "none.toml", "No such file")
     config = tmp_path / "wice.toml"

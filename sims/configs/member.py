@@ -1,7 +1,5 @@
 """One configuration of a mesh: what is in it, and on which line."""
 
-import hashlib
-import os
 import re
 import stat
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from p2p.section import Section
 from sims.files.toml_lines import TomlLines
 from sims.model.mistake import shortened
 from sims.model.scenario_check import NAME, RESERVED_NAME
-from wice.config import Config, InterfaceConfig, NamedPeer, load_config
+from wice.config import Config, InterfaceConfig, NamedPeer, load_config, stand_in_by_path
 from wice.daemon.backends import check_section
 from wice.errors import ConfigError
 from wice.keys import PrivateKey, PublicKey
@@ -81,9 +79,9 @@ def read_member(path: Path) -> Member:
     stood_in: list[PublicKey] = []
 
     def stand_in(file: Path) -> str:
-        key = PrivateKey(hashlib.sha256(os.fsencode(file)).digest())
-        stood_in.append(key.public_key())
-        return key.reveal_base64()
+        secret = stand_in_by_path(file)
+        stood_in.append(PrivateKey.from_base64(secret).public_key())
+        return secret
 
     _check_is_file(path)
     try:

@@ -161,13 +161,24 @@ def config_group() -> None:
 
 @config_group.command("check")
 @click.argument("file", type=click.Path(path_type=FilePath, dir_okay=False))
-def config_check(file: FilePath) -> None:
+@click.option(
+    "--without-secrets",
+    is_flag=True,
+    help="Take files of keys and passwords that are not here for good ones.",
+)
+def config_check(file: FilePath, without_secrets: bool) -> None:
     """Check FILE and the key files it names; exit 2 with one line at the first mistake."""
+    from wice.cli.config_check import check_without_secrets
     from wice.cli.run import load_checked_config
 
-    config = load_checked_config(file)
+    absent = 0
+    if without_secrets:
+        config, absent = check_without_secrets(file)
+    else:
+        config = load_checked_config(file)
     peers = sum(len(interface.peers) for interface in config.interfaces)
-    click.echo(f"{file}: ok, {len(config.interfaces)} interfaces, {peers} peers")
+    unseen = f"; {absent} files of secrets are not here" if absent else ""
+    click.echo(f"{file}: ok, {len(config.interfaces)} interfaces, {peers} peers{unseen}")
 
 
 @wice.command()
