@@ -25,6 +25,7 @@ from wice.platform import IPInterface, IPNetwork
 from wice.relay_config import RelayConfig, read_relay
 from wice.section import Place, StructT, convert_section, place_text
 from wice.stun.uri import StunURI, parse_stun_uri
+from wice.toml_mistake import toml_mistake
 from wice.turn_config import StandIn, TurnServerConfig, is_readable_file, read_turn_servers
 from wice.wireguard.device import PeerConfig
 
@@ -158,25 +159,26 @@ def load_config(path: FilePath, *, stand_in: StandIn | None = None) -> Config:
     """
     try:
         with path.open("rb") as file:
-            text = file.read(CONFIG_SIZE_MAX_BYTES + 1)
-        if len(text) > CONFIG_SIZE_MAX_BYTES:
+            data = file.read(CONFIG_SIZE_MAX_BYTES + 1)
+        if len(data) > CONFIG_SIZE_MAX_BYTES:
             raise ConfigError(
                 str(path),
                 f"is larger than {CONFIG_SIZE_MAX_BYTES >> 20} MiB",
                 "is it the right file?",
             )
-        table = tomllib.loads(text.decode())
+        text = data.decode()
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(str(path), f"is not UTF-8 at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), f"is not TOML: {error}") from None
-    except (ValueError, RecursionError):
-        # What tomllib lets through of int() and of its own recursion.
-        raise ConfigError(
-            str(path), "is not TOML: a number is too long or brackets nest too deep"
-        ) from None
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}", "is not UTF-8", "save the file as UTF-8") from None
+    except ValueError as error:
+        # A null character in the path.
+        raise ConfigError(str(path), f"is no path: {error}") from None
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise toml_mistake(path, text, error) from None
     return _Reader(path, stand_in).read(table)
 
 

@@ -1,6 +1,9 @@
 """``wice sim new`` and ``wice sim from-config``: scenarios of a mesh of one's own."""
 
+import os
 import shlex
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,9 +16,17 @@ from wice.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from sims.configs.scenario import OwnMesh
+    from sims.configs.sites import SiteChoice
 
 NEW_FILE: Final = "mesh.toml"
 UNNAMED: Final = "mesh"
+
+SITES_SHOWN_MAX: Final = 12
+"""In a line each."""
+NAME_KEPT_MAX: Final = 32
+"""Characters of a file's name in that of the one written beside it."""
+LARGE_PAIRS: Final = 880
+"""Ordered ones: as many took 0.9 of real time, with relays (docs/reference/benchmarks.md)."""
 
 _force_option = click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 
@@ -119,13 +130,37 @@ def _summary(output: str, mesh: "OwnMesh") -> list[str]:
         bootstraps = f"{scenario.bootstraps} bootstrap nodes {relays}"
     shown = UNNAMED if output == STDOUT else output
     lines = [f"{shown}: {len(scenario.machines)} machines, {bootstraps}"]
-    lines += [
-        f"  {site.name}: {', '.join(choice.machines)}; {choice.nat}, {choice.line}"
-        for site, choice in zip(scenario.sites, mesh.sites, strict=True)
-    ]
+    lines += _sites_by_kind(mesh) if len(mesh.sites) > SITES_SHOWN_MAX else _sites(mesh)
     lines += [f"in the simulator {one_line(sentence)}" for sentence in mesh.otherwise]
+    pairs = len(scenario.pairs)
+    if pairs >= LARGE_PAIRS:
+        lines.append(
+            f"{pairs} pairs may take longer than real time; where the overlay is not the question, "
+            "add --overlay in-process"
+        )
     if output != STDOUT:
         lines.append(f"run it: {_run_command(output)}")
+    return lines
+
+
+def _sites(mesh: "OwnMesh") -> list[str]:
+    return [
+        f"  {site.name}: {', '.join(choice.machines)}; {choice.nat}, {choice.line}"
+        for site, choice in zip(mesh.scenario.sites, mesh.sites, strict=True)
+    ]
+
+
+def _sites_by_kind(mesh: "OwnMesh") -> list[str]:
+    """Alike are those of one kind and one line, which also have one NAT."""
+    from sims.configs.unmodelled import listed
+
+    alike: dict[tuple[str, str], list[SiteChoice]] = {}
+    for choice in mesh.sites:
+        alike.setdefault((choice.kind, choice.line), []).append(choice)
+    lines = []
+    for (kind, line), choices in alike.items():
+        names = listed([name for choice in choices for name in choice.machines])
+        lines.append(f"  {len(choices)} × {kind}: {names}; {choices[0].nat}, {line}")
     return lines
 
 
@@ -150,11 +185,27 @@ def _write(file: str, text: str, *, force: bool) -> None:
         return
     failures: list[str] = []
     with noting(file, failures):
-        try:
-            with Path(file).open("w" if force else "x", encoding="utf-8") as written:
-                written.write(text)
-        except FileExistsError:
-            raise ConfigError(
-                file, "is there already", "name another file, or add --force"
-            ) from None
+        if force and Path(file).is_file():
+            _replace(Path(file).resolve(), text)
+        else:
+            try:
+                with Path(file).open("w" if force else "x", encoding="utf-8") as written:
+                    written.write(text)
+            except FileExistsError:
+                raise ConfigError(
+                    file, "is there already", "name another file, or add --force"
+                ) from None
     exit_if(failures)
+
+
+def _replace(path: Path, text: str) -> None:
+    """All of it or none: what is there is lost to no full disk. Raise OSError."""
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name[:NAME_KEPT_MAX]}.", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as written:  # noqa: PTH123
+            written.write(text)
+        shutil.copymode(path, beside)
+        os.replace(beside, path)  # noqa: PTH105
+    except BaseException:
+        os.unlink(beside)  # noqa: PTH108
+        raise

@@ -87,10 +87,11 @@ def read_member(path: Path) -> Member:
     try:
         config = load_config(path, stand_in=stand_in)
     except ConfigError as error:
-        place = _place(error.where.removeprefix(str(path)).removeprefix(": "))
-        if not place:
+        file, _, place = error.where.partition(f"{path}: ")
+        if file or not place:
             raise
-        raise ConfigError(_where(path, _read_lines(path), place), error.why, error.hint) from None
+        where = _where(path, _read_lines(path), _place(place))
+        raise ConfigError(where, error.why, error.hint) from None
     lines = _read_lines(path)
     known = {
         interface.private_key.public_key(): interface.name

@@ -1,6 +1,5 @@
 """Scenario files: read, checked, and every mistake named in one line with its place."""
 
-import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from sims.model.scenario import OVERLAYS, Expectation, Scenario
 from sims.model.scenario_check import check_run, find_mistake
 from wice.errors import ConfigError
 from wice.section import Place, suggest
+from wice.toml_mistake import toml_mistake
 
 SCENARIO_SIZE_MAX_BYTES: Final = 1_024 * 1_024
 
@@ -123,16 +123,8 @@ def _config_error(mistake: Mistake, place: Place, text: str, path: Path) -> Conf
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        why, _, where = str(error).rpartition(" (at ")
-        at = re.search(r"line (\d+)", where)
-        line = int(at[1]) if at else text.count("\n") + 1
-        raise ConfigError(f"{path}:{line}", f"is not TOML: {why}", "see https://toml.io") from None
-    except (ValueError, RecursionError):
-        # What tomllib lets through of int() and of its own recursion.
-        raise ConfigError(
-            str(path), "is not TOML: a number is too long or brackets nest too deep"
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise toml_mistake(path, text, error) from None
 
 
 def _read(table: dict[str, Any], name: str, origins: Origins) -> Scenario:

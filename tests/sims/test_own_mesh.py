@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,9 +136,13 @@ def test_two_configurations_need_neither_keys_nor_names(write: Write, called: st
 
 def test_keys_that_are_there_say_who_is_who(write: Write, tmp_path: Path) -> None:
     nameless = {
-        name: config(name, *(peer(other, called="") for other in others))
-        for name, others in (("alice", "b"), ("bob", "a"), ("carol", "d"), ("dave", "c"))
-        for others in [[each for each in NAMES if each[0] in others]]
+        name: config(name, peer(other, called=""))
+        for name, other in (
+            ("alice", "bob"),
+            ("bob", "alice"),
+            ("carol", "dave"),
+            ("dave", "carol"),
+        )
     }
     paths = write(**nameless)
     assert "its public key is not known" in refusal(paths)
@@ -351,7 +356,10 @@ MISTAKES = [
         {"alice": ALICE, "bob": BOB.replace("bootstrap =", "listen =").replace(NODES[0], "x")},
         "bob.toml:3: overlay.listen[0]: ",
     ),
-    ({"alice": ALICE, "bob": BOB + "="}, "bob.toml: is not TOML: "),
+    (
+        {"alice": ALICE, "bob": BOB + "="},
+        "bob.toml:17: is not TOML: Invalid statement; see https://toml.io",
+    ),
     (
         {
             "alice": ALICE,
@@ -567,6 +575,57 @@ def test_what_is_there_is_overwritten_only_by_force(write: Write) -> None:
         assert Path("our.toml").read_text() == "precious"
         assert invoke(*verb, "our.toml", "--force").exit_code == 0
         load_scenario(Path("our.toml"))
+
+
+def test_a_disk_that_is_full_loses_nothing_that_was_there(write: Write) -> None:
+    write(alice=ALICE, bob=BOB)
+    Path("our.toml").write_text("precious")
+    Path("our.toml").chmod(0o640)
+    Path("link.toml").symlink_to("our.toml")
+    before = sorted(Path().iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        done = invoke("new", "our.toml", "--force")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.exit_code == 1
+    assert done.stderr == "wice: our.toml cannot be written: File too large\n"
+    assert Path("our.toml").read_text() == "precious"
+    assert sorted(Path().iterdir()) == before
+
+    assert invoke("new", "link.toml", "--force").exit_code == 0
+    assert Path("link.toml").is_symlink()
+    assert load_scenario(Path("our.toml")).faults
+    assert Path("our.toml").stat().st_mode & 0o777 == 0o640
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("count", [12, 31])
+def test_a_large_mesh_is_summed_up_and_says_what_makes_it_fast(write: Write, count: int) -> None:
+    names = [f"peer{number}" for number in range(count)]
+    keys = {name: PrivateKey(bytes([number + 1] * 32)) for number, name in enumerate(names)}
+    tables = {
+        name: f'\n[[interfaces.wg0.peers]]\nname = "{name}"\npublic_key = "{key.public_key()}"\n'
+        for name, key in keys.items()
+    }
+    shell = config("alice").replace('addresses = ["10.77.0.1/24"]', "")
+    for name in names:
+        others = "".join(table for other, table in tables.items() if other != name)
+        write(**{name: shell + others})
+    summary = invoke("from-config", *(f"{name}.toml" for name in names)).stderr.splitlines()
+    if count == 12:
+        assert [line.split(":")[0] for line in summary[1:13]] == [
+            f"  home-{number}" for number in range(1, 13)
+        ]
+        assert not any("--overlay" in line for line in summary)
+    else:
+        assert summary[1].startswith("  31 × home: peer0, peer1, ")
+        assert summary[1].endswith(" more; port-restricted, fibre")
+        assert summary[-1] == (
+            "930 pairs may take longer than real time; where the overlay is not the question, add "
+            "--overlay in-process"
+        )
 
 
 def test_new_writes_a_scenario_that_runs_as_it_is_and_with_what_it_offers(write: Write) -> None:

@@ -5,14 +5,18 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from wice.errors import ConfigError
+from wice.toml_mistake import toml_mistake
 
 
 def read_config_table(path: FilePath) -> dict[str, Any]:
     """The file's tables, unchecked; raise ConfigError where it is no TOML file."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        # tomllib's own error is a ValueError, and so is what it lets through of int().
+    except ValueError as error:
         raise ConfigError(str(path), f"is not TOML: {error}") from None
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise toml_mistake(path, text, error) from None
