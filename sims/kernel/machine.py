@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import struct
 import sys
@@ -18,6 +17,7 @@ from sims.kernel.gate import GO, READY
 from sims.kernel.network import KernelNetwork
 from sims.lab.mesh import ANSWER_TIMEOUT_S, NO_ANSWER, SOCKET_POLL_S, Cost, cost_of
 from sims.lab.process import LabProcess, start_process
+from sims.lab.registry import last_line
 from sims.machines.machine import DaemonEndedError
 from sims.machines.machine_files import MachineFiles
 from sims.stack.icmp import headers_size_bytes
@@ -107,7 +107,7 @@ class KernelMachine:
         gate = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         boot = self._boot = Boot(process, gate)
         self._nursery.start_soon(self._watch_end, boot)
-        with suppress(trio.BrokenResourceError):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             if await gate.receive_some(1) != READY:
                 await boot.ended.wait()
 
@@ -155,11 +155,11 @@ class KernelMachine:
         """Stop the daemon's process as by SIGSTOP until then."""
         boot = self._boot
         if boot is not None and boot.is_begun:
-            os.kill(boot.process.pid, signal.SIGSTOP)
+            boot.process.pause()
             self.running_since_s, self._is_awake = None, False
         await trio.sleep_until(at_s)
         if boot is not None and self._boot is boot and boot.is_begun:
-            os.kill(boot.process.pid, signal.SIGCONT)
+            boot.process.resume()
             self.running_since_s, self._is_awake = trio.current_time(), True
 
     def leave(self) -> None:
@@ -250,13 +250,12 @@ class KernelMachine:
             await trio.sleep(SOCKET_POLL_S)
 
     async def _watch_end(self, boot: Boot) -> None:
-        status = await boot.process.wait()
-        boot.ended.set()
-        await boot.gate.aclose()
+        with boot.gate.socket:
+            status = await boot.process.wait()
+            boot.ended.set()
         if not boot.is_expected_to_end:
             self._take_down(boot)
-            said = self.files.log.read_text(errors="replace").strip().splitlines()
-            why = f"the daemon ended with status {status}: {said[-1] if said else 'no word'}"
+            why = f"the daemon ended with status {status}: {last_line(self.files.log)}"
             self._watcher.task_died(self.name, DaemonEndedError(why))
 
     async def _prepare_again(self, boot: Boot) -> None:

@@ -22,7 +22,7 @@ from sims.kernel.rules import (
 )
 from sims.kernel.wires_process import Config, WiresProcess
 from sims.lab.lab import set_sysctls
-from sims.lab.namespaces import LabError, Namespace
+from sims.lab.namespaces import LabError, Namespace, lab_error
 from sims.lab.nat import LAN, NAT_TABLE
 from sims.lab.registry import LAB_VARIABLE, LABS_DIRECTORY, LEASH, Registration, clean
 from sims.lab.requirements import missing
@@ -31,6 +31,7 @@ from sims.lab.topology import IPAddress, IPInterface, IPNetwork, IpVersions, Nod
 from sims.model.link import LineModel
 from sims.model.nat import NatModel
 from sims.model.scenario import Scenario
+from sims.runtime.interrupts import undisturbed
 
 _IP: Final = {(4,): IpVersions.V4, (6,): IpVersions.V6, (4, 6): IpVersions.DUAL}
 
@@ -113,6 +114,11 @@ class KernelNetwork:
             self._wires.close()
         for namespace in self._namespaces.values():
             namespace.close()
+
+    def check(self) -> None:
+        """Raise LabError when lines carry nothing any more."""
+        assert self._wires is not None
+        self._wires.check()
 
     def finish(self) -> int:
         """Carry nothing any more; give how many packets lines have carried."""
@@ -325,17 +331,24 @@ def open_network(
     """
     if lacking := missing():
         raise LabError(lacking.replace("the lab", "the kernel engine"))
-    clean(labs=labs)
-    registration = Registration(labs)
     try:
-        network = KernelNetwork(scenario, seed, registration)
+        clean(labs=labs)
+        registration = Registration(labs)
+    except OSError as error:
+        raise lab_error(error) from error
+    network = KernelNetwork(scenario, seed, registration)
+    try:
         try:
             network.build()
-            yield network
-        finally:
-            network.close()
+        except OSError as error:
+            raise lab_error(error) from error
+        yield network
     finally:
-        registration.remove()
+        with undisturbed():
+            try:
+                network.close()
+            finally:
+                registration.remove()
 
 
 def _up(cable: Cable) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,11 +11,12 @@ import trio
 
 from sims.checks import Checks
 from sims.kernel.events import event_of
+from sims.kernel.machine import KernelMachine
 from sims.kernel.mesh import KernelMesh
 from sims.kernel.network import KernelNetwork, open_network
 from sims.kernel.refusals import check_for_kernel
 from sims.lab.mesh import SOCKET_POLL_S
-from sims.lab.namespaces import LabError
+from sims.lab.namespaces import LabError, lab_error
 from sims.lab.registry import LABS_DIRECTORY
 from sims.machines.machine_files import COMMUNITY
 from sims.model.faults import Fault
@@ -97,12 +98,10 @@ def run_on_kernel(
             trio.run(it.main, restrict_keyboard_interrupt_to_checkpoints=True)
         except* KeyboardInterrupt:
             it.is_interrupted = True
-        except* LabError as group:
-            # The one line that a person can do something about.
-            error: BaseException = group
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-            raise error from None
+        except* (LabError, OSError) as group:
+            it.fail(group)
+        if it.failure and not it.has_begun:
+            raise LabError(it.failure)
         return it.result()
 
 
@@ -120,6 +119,8 @@ class KernelRun:
         self.scenario = scenario
         self.community = COMMUNITY
         self.is_interrupted = False
+        self.failure = ""
+        """Why the run ended early, if that was not asked for."""
         self.faults: Sequence[Fault] = plan_faults(scenario, entropy)
         self._entropy = entropy
         self._network = network
@@ -133,9 +134,20 @@ class KernelRun:
         self._packets = 0
         self._pairs: tuple[PairResult, ...] = ()
         self._best_paths: dict[tuple[str, str], str | None] = {}
-        self._mesh: KernelMesh
+        self._machines: Mapping[str, KernelMachine] = {}
         self._pings: Pings
         self._checks: Checks | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        return self._began_s > 0
+
+    def fail(self, group: BaseExceptionGroup[BaseException]) -> None:
+        """Keep the one line that a person can do something about."""
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        self.failure = str(lab_error(error) if isinstance(error, OSError) else error)
 
     # The run
 
@@ -150,16 +162,17 @@ class KernelRun:
                     self._checks.finish()
                 self._close()
                 if self._recorder is not None:
-                    await explain_paths(self._recorder, self._mesh.machines, self._statuses)
+                    await explain_paths(self._recorder, self._machines, self._statuses)
             finally:
                 self._close()
                 self._packets = self._network.finish()
-                for machine in self._mesh.machines.values():
+                for machine in self._machines.values():
                     machine.note_cost()
             nursery.cancel_scope.cancel()
 
     def _equip(self, nursery: trio.Nursery) -> None:
-        mesh = self._mesh = KernelMesh(self.scenario, self._entropy, self._network, nursery, self)
+        mesh = KernelMesh(self.scenario, self._entropy, self._network, nursery, self)
+        self._machines = mesh.machines
         self.private_keys = mesh.private_keys
         self.tunnel_addresses = {name: (str(ip.ip),) for name, ip in mesh.tunnels.items()}
         self._pings = Pings(
@@ -187,10 +200,10 @@ class KernelRun:
         """What takes the time of processors is done before the run begins."""
         with trio.move_on_after(READY_WITHIN_S) as in_time:
             async with trio.open_nursery() as preparing:
-                for machine in self._mesh.machines.values():
+                for machine in self._machines.values():
                     preparing.start_soon(machine.prepare)
             for name in self.scenario.bootstrap_names:
-                await self._mesh.machines[name].start(nursery)
+                await self._machines[name].start(nursery)
             for name in self.scenario.bootstrap_names:
                 await self._wait_listening(name)
         if in_time.cancelled_caught:
@@ -201,7 +214,7 @@ class KernelRun:
 
     async def _wait_listening(self, name: str) -> None:
         while True:
-            status = await self._mesh.machines[name].status()
+            status = await self._machines[name].status()
             if status is not None and status["overlay"].get("listen"):
                 return
             await trio.sleep(SOCKET_POLL_S)
@@ -211,7 +224,7 @@ class KernelRun:
         for machine in self.scenario.machines:
             nursery.start_soon(self._start_later, machine, nursery)
         self._pings.start()
-        driver = CommonFaultDriver(self._network, self._mesh.machines, lambda *_: None)
+        driver = CommonFaultDriver(self._network, self._machines, lambda *_: None)
         nursery.start_soon(driver.drive, self.faults, self._began_s, nursery)
         ends_at_s = self._began_s + self.scenario.duration_s
         look_at_s = self._began_s
@@ -222,12 +235,13 @@ class KernelRun:
 
     async def _start_later(self, machine: Machine, nursery: trio.Nursery) -> None:
         await trio.sleep_until(self._began_s + machine.starts_at_s)
-        await self._mesh.machines[machine.name].start(nursery)
+        await self._machines[machine.name].start(nursery)
 
     async def _tell_until(self, at_s: float) -> None:
-        """Say every second how far the run is."""
+        """Say every second how far the run is, and see that its lines are there."""
         while trio.current_time() < at_s:
             await trio.sleep_until(min(at_s, trio.current_time() + 1.0))
+            self._network.check()
             if self._progress is not None:
                 self._progress(
                     Progress(
@@ -243,7 +257,7 @@ class KernelRun:
 
     async def _look(self) -> None:
         async def ask(name: str) -> None:
-            status = await self._mesh.machines[name].status()
+            status = await self._machines[name].status()
             if status is not None:
                 statuses[name] = status
 
@@ -266,14 +280,14 @@ class KernelRun:
 
     def result(self) -> RunResult:
         """What is known at the end."""
-        costs = [cost for machine in self._mesh.machines.values() for cost in machine.costs]
+        costs = [cost for machine in self._machines.values() for cost in machine.costs]
         own = os.times()
         checks = self._checks
         left_out = len(self.scenario.faults) + asked_of_churn(self.scenario) - len(self.faults)
         return RunResult(
             scenario=self.scenario.name,
             seed=self._entropy.seed,
-            is_complete=not self.is_interrupted,
+            is_complete=not (self.is_interrupted or self.failure),
             virtual_s=self._ended_at_s or 0.0,
             real_s=time.monotonic() - self._began_real_s,
             cpu_s=own.user + own.system + sum(cost.cpu_s for cost in costs),
@@ -287,6 +301,7 @@ class KernelRun:
             trace_sha256="",
             faults=len(self.faults),
             faults_left_out=left_out,
+            failure="" if self.is_interrupted else self.failure,
             engine=KERNEL,
         )
 
@@ -297,11 +312,11 @@ class KernelRun:
         return trio.current_time() - self._began_s
 
     def running_since_s(self, machine: str) -> float | None:
-        since_s = self._mesh.machines[machine].running_since_s
+        since_s = self._machines[machine].running_since_s
         return None if since_s is None else since_s - self._began_s
 
     def site_of(self, machine: str) -> str:
-        return self._mesh.machines[machine].site
+        return self._machines[machine].site
 
     def is_reachable(self, one: str, other: str) -> bool:
         return self._best_path(one, other) is not None
@@ -322,7 +337,7 @@ class KernelRun:
     # Watcher of machines
 
     def on_event(self, machine: str, said: dict[str, Any]) -> None:
-        if self._ended_at_s is not None or not self._began_s:
+        if self._ended_at_s is not None or not self.has_begun:
             return
         self._events[said["event"]] += 1
         event = event_of(said)
@@ -343,6 +358,8 @@ class KernelRun:
             self._checks.on_reply(machine, source, payload)
 
     def task_died(self, machine: str, error: BaseException) -> None:
+        if not self.has_begun:
+            raise LabError(f"{machine}: {error}")
         if self._ended_at_s is None and self._checks is not None:
             self._checks.task_died(machine, error)
 

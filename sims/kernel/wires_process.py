@@ -18,12 +18,14 @@ import msgspec
 
 from sims.kernel.wires import Wires
 from sims.lab.namespaces import LabError
+from sims.lab.registry import last_line
 from sims.lab.switch_process import (
     END_TIMEOUT_S,
     FRAME_SIZE_MAX_BYTES,
     FRAMES_PER_TURN_MAX,
     READY,
     go_first,
+    wait_ready,
 )
 from sims.model.link import LineModel
 
@@ -71,9 +73,12 @@ class WiresProcess:
 
     def wait_ready(self) -> None:
         """Wait until it carries frames: Python takes a while to start. Raise LabError."""
-        assert self._popen.stdout is not None
-        if self._popen.stdout.read(len(READY)) != READY:
-            raise LabError(f"the wires did not start: {self._log.read_text().strip()[-200:]}")
+        wait_ready(self._popen, "the process of the lines", self._log)
+
+    def check(self) -> None:
+        """Raise LabError when it carries nothing any more."""
+        if self._popen.poll() is not None:
+            raise LabError(f"the process of the lines ended: {last_line(self._log)}")
 
     def set_line(self, wire: int, line: LineModel) -> None:
         """Raise LabError when the process is gone."""
@@ -82,7 +87,7 @@ class WiresProcess:
             self._popen.stdin.write(msgspec.json.encode(Order(wire, line)) + b"\n")
             self._popen.stdin.flush()
         except BrokenPipeError:
-            raise LabError("the wires carry nothing any more: their process ended") from None
+            raise LabError(f"the process of the lines ended: {last_line(self._log)}") from None
 
     def finish(self) -> dict[str, int]:
         """End it, and give what it counted: packets by what became of them."""

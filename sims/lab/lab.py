@@ -14,7 +14,7 @@ from typing import Final
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
 from sims.lab.link import PLAIN
-from sims.lab.namespaces import LabError, Namespace
+from sims.lab.namespaces import LabError, Namespace, lab_error
 from sims.lab.nat import NAT_TABLE, WAN_ADDRESS, Nat
 from sims.lab.registry import (
     LAB_VARIABLE,
@@ -36,6 +36,7 @@ from sims.lab.topology import (
     Topology,
     Uplink,
 )
+from sims.runtime.interrupts import undisturbed
 
 RENUMBERED_BY: Final = 100
 """How far a new public address is from the old one: nobody has it."""
@@ -213,18 +214,22 @@ def open_lab(
     """
     if lacking := missing():
         raise LabError(lacking)
-    clean(labs=labs)
-    registration = Registration(labs)
+    try:
+        clean(labs=labs)
+        registration = Registration(labs)
+    except OSError as error:
+        raise lab_error(error) from error
     lab = Lab(topology, registration, may_be_kept=is_kept)
     try:
         lab.build()
         yield lab
     finally:
-        lab.close()
-        if lab.is_kept:
-            registration.close()
-        else:
-            registration.remove()
+        with undisturbed():
+            lab.close()
+            if lab.is_kept:
+                registration.close()
+            else:
+                registration.remove()
 
 
 def _add_addresses(interface: str, addresses: Sequence[IPInterface]) -> Iterator[str]:

@@ -28,6 +28,12 @@ class LabError(WiceError):
     """The machine cannot build the lab; the message is one line for a person."""
 
 
+def lab_error(error: OSError) -> LabError:
+    """What the machine refuses, as one line."""
+    where = f"{error.filename}: " if error.filename else ""
+    return LabError(f"the machine refuses: {where}{error.strerror}")
+
+
 class Namespace:
     """A network namespace, held open until ``close``."""
 

@@ -84,6 +84,13 @@ class LabProcess:
             self._signal(signal.SIGKILL)
             await self._ended.wait()
 
+    def pause(self) -> None:
+        """Let it compute nothing until ``resume``."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
     async def kill(self) -> None:
         """End the process as a crash would, without a warning."""
         self._signal(signal.SIGKILL)

@@ -33,6 +33,7 @@ LEASH: Final = ("setpriv", "--pdeathsig", "KILL", "--")
 STOP_GRACE_S: Final = 3.0
 """How long a process may take to end when asked, before it is killed."""
 _POLL_S: Final = 0.02
+_TAIL_SIZE_BYTES: Final = 4_096
 _RECORD: Final = "lab.json"
 _RECORD_VERSION: Final = 1
 
@@ -78,6 +79,14 @@ def clean(*, kept: bool = False, labs: Path = LABS_DIRECTORY) -> list[str]:
                 _remove(directory)
                 removed.append(directory.name)
     return removed
+
+
+def last_line(log: Path) -> str:
+    """What a process of a lab said last."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_SIZE_BYTES))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no word"
 
 
 def namespace_name(lab_id: str, node: str) -> str:

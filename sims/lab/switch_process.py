@@ -22,6 +22,7 @@ from typing import Final
 
 from sims.lab.link import Link
 from sims.lab.namespaces import LabError
+from sims.lab.registry import last_line
 from sims.lab.switch import Switch
 
 TUN_DEVICE: Final = "/dev/net/tun"
@@ -32,6 +33,7 @@ READY: Final = b"ready"
 REALTIME_PRIORITY: Final = 1
 NICENESS: Final = -10
 """Where the machine has no real-time scheduling for us."""
+START_TIMEOUT_S: Final = 30.0
 END_TIMEOUT_S: Final = 3.0
 
 _TUNSETIFF: Final = 0x400454CA
@@ -79,13 +81,13 @@ class SwitchProcess:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        self._log = log
 
     def wait_ready(self) -> None:
         """Wait until it carries frames: Python takes a while to start. Raise LabError."""
         assert self._popen.stdout is not None
-        with self._popen.stdout as output:
-            if output.read() != READY:
-                raise LabError("the switch of the lab's links did not start")
+        with self._popen.stdout:
+            wait_ready(self._popen, "the switch of the lab's links", self._log)
 
     def release(self) -> None:
         """Let it run on; nobody waits for it any more."""
@@ -100,6 +102,17 @@ class SwitchProcess:
             except subprocess.TimeoutExpired:
                 self._popen.kill()
                 self._popen.wait()
+
+
+def wait_ready(process: subprocess.Popen[bytes], name: str, log: Path) -> None:
+    """Wait until ``process`` has said ``READY``. log: has its errors. Raise LabError."""
+    assert process.stdout is not None
+    output = process.stdout.fileno()
+    readable, _, _ = select.select([output], (), (), START_TIMEOUT_S)
+    if not readable:
+        raise LabError(f"{name} did not start within {START_TIMEOUT_S:g} s")
+    if os.read(output, len(READY)) != READY:
+        raise LabError(f"{name} did not start: {last_line(log)}")
 
 
 def run(ports: Sequence[int], switch: Switch) -> None:

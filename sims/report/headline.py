@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Iterator
 from statistics import median
+from typing import Final
 from xml.etree.ElementTree import Element
 
-from sims.model.result import SIMULATOR
+from sims.model.result import KERNEL, SIMULATOR
 from sims.model.scenario import OVERLAYS
 from sims.oracle import DIRECT, RELAYED
 from sims.report.data import RunData
 from sims.report.markup import append, element
 from sims.report.words import counted, duration, listed
+
+KINDS: Final = {SIMULATOR: "wice simulation", KERNEL: "wice kernel run"}
 
 
 def headline(data: RunData) -> Element:
@@ -19,7 +22,7 @@ def headline(data: RunData) -> Element:
     state = "held" if result.is_ok else "failed"
     header = element(
         "header",
-        element("p", "wice simulation report", class_="kicker"),
+        element("p", f"{KINDS[result.engine]} report", class_="kicker"),
         element("h1", result.scenario, element("small", f" seed {result.seed}")),
         element("p", f"{'✓' if result.is_ok else '✗'} {verdict(data)}", class_=f"verdict {state}"),
     )

@@ -13,7 +13,7 @@ from sims.report.connectivity import connectivity
 from sims.report.data import RunData
 from sims.report.explanations import explanations
 from sims.report.findings import checks, faults, violations
-from sims.report.headline import headline, verdict
+from sims.report.headline import KINDS, headline, verdict
 from sims.report.markup import append, element, html
 from sims.report.timelines import timelines
 from sims.report.topology import path_rules, topology
@@ -45,7 +45,10 @@ def report(data: RunData) -> str:
         element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{data.result.scenario}, seed {data.result.seed} – wice simulation"),
+        element(
+            "title",
+            f"{data.result.scenario}, seed {data.result.seed} – {KINDS[data.result.engine]}",
+        ),
         element("meta", name="description", content=verdict(data)),
         element("style", style),
     )

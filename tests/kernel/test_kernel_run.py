@@ -12,8 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from sims.commands.command import sim
+from sims.files.scenario_file import load_scenario
+from sims.kernel import mesh
 from sims.kernel.gate import MODULES
+from sims.kernel.network import KernelNetwork, open_network
+from sims.kernel.run import run_on_kernel
+from sims.lab.namespaces import LabError
 from sims.lab.registry import LAB_VARIABLE
+from sims.running.progress import Progress
 from wice.errors import ConfigError, WiceError
 
 SMALL = """
@@ -81,6 +87,7 @@ def test_a_run_is_shown_and_written_as_a_simulated_one_is(
     assert "<testcase" in files["junit"].read_text()
     page = files["html"].read_text()
     assert "No simulation" in page and "virtual time" not in page
+    assert "wice kernel run report" in page and "wice simulation" not in page
     assert not list(labs.iterdir())
 
 
@@ -99,6 +106,53 @@ def test_ctrl_c_removes_everything(labs: Path, scenario: Path) -> None:
     assert "small, seed 1: interrupted after" in output
     assert not list(labs.iterdir())
     assert not processes_of(lab)
+
+
+@pytest.mark.root
+def test_a_bootstrap_node_that_cannot_start_is_named_at_once(
+    labs: Path, scenario: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mesh, "bootstrap_config", lambda *_, **__: "nonsense")
+    with pytest.raises(LabError, match=r"^bootstrap-1: the daemon ended with status 2: wice: "):
+        run_on_kernel(load_scenario(scenario), 1, labs=labs)
+    assert not list(labs.iterdir())
+
+
+@pytest.mark.root
+def test_a_run_whose_lines_are_gone_ends_and_says_so(labs: Path, scenario: Path) -> None:
+    def kill_lines(_: Progress) -> None:
+        (lab,) = (directory.name for directory in labs.iterdir())
+        for pid in processes_of(lab):
+            if b"sims.kernel.wires_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+
+    result = run_on_kernel(load_scenario(scenario), 1, progress=kill_lines, labs=labs)
+    assert result.failure == "the process of the lines ended: no word"
+    assert not result.is_complete and not result.is_ok
+    assert result.virtual_s < 4
+    assert not list(labs.iterdir())
+
+
+@pytest.mark.root
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path, scenario: Path) -> None:
+    labs = tmp_path / "missing" / "labs"
+    with pytest.raises(LabError, match=f"^the machine refuses: {labs}: No such file or directory"):
+        run_on_kernel(load_scenario(scenario), 1, labs=labs)
+
+
+@pytest.mark.root
+def test_a_network_that_is_removed_is_removed_whenever_ctrl_c_comes(
+    labs: Path, scenario: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(self: KernelNetwork) -> None:
+        signal.raise_signal(signal.SIGINT)
+        really_close(self)
+
+    really_close = KernelNetwork.close
+    monkeypatch.setattr(KernelNetwork, "close", close)
+    with pytest.raises(KeyboardInterrupt), open_network(load_scenario(scenario), 1, labs):
+        pass
+    assert not list(labs.iterdir())
 
 
 def test_who_is_not_root_is_told_so(scenario: Path, monkeypatch: pytest.MonkeyPatch) -> None:
