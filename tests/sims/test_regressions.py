@@ -24,10 +24,10 @@ SEEDS: Final = {
     # A daemon spun for ever: the end of a silence was due by one reckoning and not yet by another.
     "an end of silence between two floats": (AMONG_CONNECTED, 23),
     # WireGuard's session goes on along a lost path through a relay that nothing had come by.
-    "a session on a lost relayed path": (AMONG_CONNECTED, 52),
+    "a session on a lost relayed path": (AMONG_CONNECTED, 106),
     # Back in a network that it had left, a home's relay refreshed the allocation of then, and
     # relayed from another address than the home told of: half of the pings were lost.
-    "two allocations of one home": (AMONG_CONNECTED, 85),
+    "two allocations of one home": (AMONG_CONNECTED, 47),
     # A direct pair that had worked once and was not kept warm was never tried again.
     "a direct pair of long ago": (AMONG_CONNECTED, 126),
     # Checks from a port that was not told were not learned from, since a peer had told of sixteen
