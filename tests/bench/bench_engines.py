@@ -1,9 +1,10 @@
 """How long the same meshes take to connect in the simulator and on kernel namespaces.
 
 From the start of the daemons, whose processes have imported everything before. Run as root,
-``python -m tests.bench engines``.
+``python -m tests.bench engines``; ``WICE_BENCH_ROUNDS`` says how often.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
@@ -21,10 +22,10 @@ from tests.kernel.agreement import (
     simulate,
 )
 
-SEEDS = (1, 2, 3)
-MANY_SEEDS: Mapping[str, Sequence[int]] = {"lossy-line": tuple(range(1, 10))}
-"""Where chance decides."""
-MANY_AT_ONCE = 3
+ROUNDS = int(os.environ.get("WICE_BENCH_ROUNDS", "1"))
+"""Runs of each; a round takes three minutes, as kernels have real seconds."""
+MANY_AT_ONCE: Mapping[str, int] = {"lossy-line": 3}
+"""Runs a round, side by side, where chance decides."""
 
 
 def rows() -> Iterator[Row]:
@@ -37,9 +38,10 @@ def rows() -> Iterator[Row]:
 
 
 def _rows(name: str) -> Iterator[Row]:
-    scenario, seeds = load(name), MANY_SEEDS.get(name, SEEDS)
+    at_once = MANY_AT_ONCE.get(name, 1)
+    scenario, seeds = load(name), range(1, ROUNDS * at_once + 1)
     simulated = simulate(scenario, seeds)
-    played = play_on_kernel(scenario, seeds, MANY_AT_ONCE if name in MANY_SEEDS else 1)
+    played = play_on_kernel(scenario, seeds, at_once)
     ratio = median(map(first_ping_s, played)) / median(map(first_ping_s, simulated))
     yield _row(f"{name}: first ping, simulator", simulated, _paths(simulated))
     note = f"{_paths(played)}; {ratio:.2f} × the simulator's"

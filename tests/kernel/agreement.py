@@ -19,7 +19,7 @@ SMALL: Final = tuple(sorted(path.stem for path in SCENARIOS.glob("*.toml")))
 TIMED: Final = tuple(name for name in SMALL if name != "many-faults")
 """Those in which no fault falls into the time to connect."""
 SHIPPED: Final = ("two-homes", "cgnat", "udp-blocked")
-SHIPPED_DURATION_S: Final = 15.0
+SHIPPED_DURATION_S: Final = 8.0
 """Of those that come with the program, how they begin; no faults, which come later."""
 
 Pair = tuple[str, str]

@@ -1,5 +1,6 @@
 """Links do to frames what they say, and bounded: in virtual time, no root needed."""
 
+import os
 from random import Random
 
 import pytest
@@ -14,6 +15,7 @@ from sims.lab.switch import (
     Switch,
     is_of_the_wire,
 )
+from sims.lab.switch_process import go_first
 
 A, B, C = b"\x02aaaaa", b"\x02bbbbb", b"\x02ccccc"
 EVERYBODY = b"\xff" * 6
@@ -149,3 +151,19 @@ def test_links_are_written_short(text: str, link: Link) -> None:
 def test_links_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Link.parse(text)
+
+
+def test_a_switch_that_may_not_go_first_carries_frames_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where root is root only in a user namespace."""
+
+    def refuse(*_: object) -> None:
+        refused.append(True)
+        raise PermissionError
+
+    refused: list[bool] = []
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, "nice", refuse)
+    go_first()
+    assert refused == [True, True]
