@@ -22,6 +22,7 @@ from wice.turn.relays import (
     HELD_PER_HOST_MAX,
     IDLE_S,
     PROBE_INTERVAL_S,
+    SERVERS_ENOUGH,
     SERVERS_MAX,
     SWEEP_S,
     Allocation,
@@ -34,6 +35,7 @@ TIMEOUT_S = 10
 ALICE = LongTermCredentials("alice", "wonderland")
 NEAR = RelayServer(Endpoint("203.0.113.1", 3478), ALICE)
 FAR = RelayServer(Endpoint("203.0.113.2", 3478), ALICE)
+SILENT = [RelayServer(Endpoint(f"203.0.113.{i}", 3478), ALICE) for i in range(100, 200)]
 PEER = Endpoint("192.0.2.9", 51_820)
 PEER_IPV6 = Endpoint("2001:db8:2::9", 51_820)
 WIREGUARD = b"\x04\x00\x00\x00" + bytes(28)
@@ -359,7 +361,7 @@ async def test_an_allocation_in_use_keeps_its_place_until_it_is_idle(
         await trio.sleep(1)
         assert world.relays.allocations == allocations
         assert [status["server"] for status in world.relays.status()] == [
-            *(str(server.endpoint) for server in nearer[: SERVERS_MAX - 1]),
+            *(str(server.endpoint) for server in nearer[: SERVERS_ENOUGH - 1]),
             str(NEAR.endpoint),
         ]
     await trio.sleep(IDLE_S + 2 * SWEEP_S)
@@ -408,15 +410,46 @@ async def test_data_whose_permission_never_came_is_dropped(
     assert world.data_sent() == []
 
 
-async def test_servers_are_bounded(
+async def test_no_more_servers_than_enough_are_asked_while_they_answer(
     autojump_clock: trio.testing.MockClock, start: StartWorld
 ) -> None:
-    servers = [RelayServer(Endpoint(f"203.0.113.{i}", 3478), ALICE) for i in range(1, 100)]
-    world = start(*servers)
-    await trio.sleep(1)
-    assert {to for _, to, _ in world.cable.to_servers} == {
-        s.endpoint for s in servers[:SERVERS_MAX]
-    }
+    world = start(NEAR, FAR, *SILENT)
+    await trio.sleep(600)
+    asked = {to for _, to, _ in world.cable.to_servers}
+    assert asked == {NEAR.endpoint, FAR.endpoint}
+
+
+async def test_servers_that_fail_give_others_their_turn(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    wrong = RelayServer(FAR.endpoint, LongTermCredentials("alice", "hatter"))
+    for given in ((*SILENT[:2], NEAR, FAR), (wrong, SILENT[0], NEAR)):
+        world = start(*given)
+        await trio.sleep(20)
+        served = [server.endpoint for server in given if server in (NEAR, FAR)]
+        assert list(dict.fromkeys(a.server for a in world.relays.allocations)) == served
+
+
+async def test_a_server_that_was_lost_is_made_up_for(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    world = start(SILENT[0], NEAR, FAR)
+    await trio.sleep(20)
+    server = world.cable.servers.pop(NEAR.endpoint)
+    await trio.sleep(60)
+    assert {a.server for a in world.relays.allocations} == {FAR.endpoint}
+    world.cable.servers[NEAR.endpoint] = server
+    await trio.sleep(60)
+    assert {a.server for a in world.relays.allocations} == {NEAR.endpoint, FAR.endpoint}
+
+
+async def test_servers_that_fail_are_bounded(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    world = start(*SILENT)
+    await trio.sleep(3_600)
+    asked = {to for _, to, _ in world.cable.to_servers}
+    assert asked == {server.endpoint for server in SILENT[:SERVERS_MAX]}
 
 
 async def test_a_changed_network_costs_nothing_where_it_did_not_move_us(

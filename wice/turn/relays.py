@@ -24,8 +24,11 @@ from wice.turn.events import (
 from wice.turn.messages import DATA_SIZE_MAX_BYTES, Family, PeerData, family_of, is_channel_data
 from wice.turn.timing import Timing
 
+SERVERS_ENOUGH: Final = 2
+"""Servers that are allocated at while none of them fails; those given after them wait for a place.
+Each more costs every peer checks and permissions, and relays what they have to lend."""
 SERVERS_MAX: Final = 4
-"""Servers that are allocated at; those given after them wait for a place."""
+"""With those that failed, which are asked again now and then."""
 
 HELD_MAX: Final = 64
 """Datagrams that wait at one server for permissions."""
@@ -78,6 +81,10 @@ class _Link:
     def is_in_use(self) -> bool:
         return self.client.state is State.ALLOCATED and self.client.permission_count > 0
 
+    @property
+    def has_failed(self) -> bool:
+        return self.client.state is not State.ALLOCATED and self.reason != ""
+
 
 class Relays:
     """The ``Carrier`` of ``port``: one allocation at each server, kept up while ``run`` lasts.
@@ -124,7 +131,7 @@ class Relays:
         return self._allocations
 
     def set_servers(self, servers: Sequence[RelayServer]) -> None:
-        """Allocate at these, the first ``SERVERS_MAX``; known ones go on.
+        """Allocate at the first ``SERVERS_ENOUGH`` that do not fail; known ones go on.
 
         An allocation that data goes through keeps its place, also where its server is given no
         more, until it is lost or idle. Credentials that are new for a known server serve it from
@@ -137,7 +144,7 @@ class Relays:
         now = trio.current_time()
         in_use = [endpoint for endpoint, link in self._links.items() if link.is_in_use]
         others = [endpoint for endpoint in self._given if endpoint not in in_use]
-        chosen = [*in_use, *others][:SERVERS_MAX]
+        chosen = self._enough([*in_use, *others])
         in_order = [endpoint for endpoint in self._given if endpoint in chosen]
         in_order += [endpoint for endpoint in in_use if endpoint not in self._given]
         before, self._links = self._links, {}
@@ -154,6 +161,15 @@ class Relays:
         self._update()
         for link in list(self._links.values()):
             self._drain(link)
+
+    def _enough(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        enough: list[Endpoint] = []
+        for endpoint in endpoints[:SERVERS_MAX]:
+            failed = sum(1 for one in enough if one in self._links and self._links[one].has_failed)
+            if len(enough) - failed == SERVERS_ENOUGH:
+                break
+            enough.append(endpoint)
+        return enough
 
     def network_changed(self) -> None:
         """Make sure of each allocation, at once, and allocate anew where the server knows none.
@@ -362,10 +378,12 @@ class Relays:
                 self._drop_held(link, host, "data for an address that the relay refuses")
             case AllocationFailed(code, reason):
                 link.reason = reason
+                self._must_choose = True
                 if not code:
                     self.on_silent(link.server)
             case CredentialsRefused():
                 link.reason = "the server refuses the credentials"
+                self._must_choose = True
                 self.on_refused(link.server)
             case AllocationLost(reason):
                 link.reason = reason
