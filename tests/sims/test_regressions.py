@@ -33,7 +33,7 @@ SEEDS: Final = {
     # Checks from a port that was not told were not learned from, since a peer had told of sixteen
     # others at its address: the nomination was never heard, and each side kept a pair of its own.
     "a nomination from one port too many": ("offices-of-many-relays", 1),
-    # An envelope to who a peer was before it came back held up all that were newer for five seconds.
+    # An envelope to who a peer was before it came back held up all newer ones for five seconds.
     "an envelope to who was there before": ("back-while-written-to", 15),
 }
 
