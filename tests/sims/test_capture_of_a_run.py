@@ -21,7 +21,7 @@ duration_s = 12
 ping_every_s = 1
 [sites.left]
 nat = "symmetric"
-link = { preset = "dsl", loss = 0.01 }
+link = { preset = "dsl", loss = 0.015 }
 machines = ["left-pc"]
 [sites.right]
 nat = "symmetric"
