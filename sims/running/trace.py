@@ -62,7 +62,7 @@ class Trace:
 
     def packet(self, event: PacketEvent) -> None:
         """The header of a packet, and what became of it."""
-        # By far the most lines of a run: formatted by hand, ten times as fast as an encoder.
+        # By far the most lines of a run: formatted by hand, five times as fast as an encoder.
         at_s, what, where, packet, reason = event
         quoted = self._quoted
         if what == "sent":
