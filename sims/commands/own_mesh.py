@@ -207,5 +207,6 @@ def _replace(path: Path, text: str) -> None:
         shutil.copymode(path, beside)
         os.replace(beside, path)  # noqa: PTH105
     except BaseException:
+        # Whatever ended it, Ctrl-C too, what is half written goes.
         os.unlink(beside)  # noqa: PTH108
         raise
