@@ -25,11 +25,14 @@ from sims.lab.switch_process import (
     FRAMES_PER_TURN_MAX,
     READY,
     go_first,
+    said_within,
     wait_ready,
 )
 from sims.model.link import LineModel
 
 _ORDER_SIZE_MAX_BYTES: Final = 1 << 20
+_OBEYED: Final = b"."
+_OBEYED_TIMEOUT_S: Final = 30.0
 
 
 class Config(msgspec.Struct):
@@ -81,13 +84,18 @@ class WiresProcess:
             raise LabError(f"the process of the lines ended: {last_line(self._log)}")
 
     def set_line(self, wire: int, line: LineModel) -> None:
-        """Raise LabError when the process is gone."""
+        """What is sent from now on finds this line. Raise LabError when the process is gone."""
         assert self._popen.stdin is not None
         try:
             self._popen.stdin.write(msgspec.json.encode(Order(wire, line)) + b"\n")
             self._popen.stdin.flush()
+            obeyed = said_within(self._popen, len(_OBEYED), _OBEYED_TIMEOUT_S)
         except BrokenPipeError:
-            raise LabError(f"the process of the lines ended: {last_line(self._log)}") from None
+            obeyed = b""
+        if obeyed is None:
+            raise LabError(f"the process of the lines did nothing for {_OBEYED_TIMEOUT_S:g} s")
+        if obeyed != _OBEYED:
+            raise LabError(f"the process of the lines ended: {last_line(self._log)}")
 
     def finish(self) -> dict[str, int]:
         """End it, and give what it counted: packets by what became of them."""
@@ -108,8 +116,8 @@ class WiresProcess:
                 stream.close()
 
 
-def run(ends: Sequence[int], wires: Wires, orders: int) -> None:
-    """Carry frames until ``orders``, of which there is one a line, end."""
+def run(ends: Sequence[int], wires: Wires, orders: int, answers: int) -> None:
+    """Carry frames until ``orders``, of which there is one a line, end; each is answered."""
     numbers = {descriptor: number for number, descriptor in enumerate(ends)}
     waiting = b""
     while True:
@@ -125,6 +133,7 @@ def run(ends: Sequence[int], wires: Wires, orders: int) -> None:
                 for line in lines:
                     order = msgspec.json.decode(line, type=Order)
                     wires.set_line(order.wire, order.line)
+                    os.write(answers, _OBEYED)
                 continue
             for _ in range(FRAMES_PER_TURN_MAX):
                 try:
@@ -152,7 +161,7 @@ def main() -> None:
     go_first()
     wires = Wires(config.lines, lambda end: Random(f"{config.seed}/{end}"))
     os.write(sys.stdout.fileno(), READY)
-    run(config.descriptors, wires, sys.stdin.fileno())
+    run(config.descriptors, wires, sys.stdin.fileno(), sys.stdout.fileno())
     os.write(sys.stdout.fileno(), msgspec.json.encode(dict(wires.counts)))
 
 

@@ -107,13 +107,21 @@ class SwitchProcess:
 
 def wait_ready(process: subprocess.Popen[bytes], name: str, log: Path) -> None:
     """Wait until ``process`` has said ``READY``. log: has its errors. Raise LabError."""
+    said = said_within(process, len(READY), START_TIMEOUT_S)
+    if said is None:
+        raise LabError(f"{name} did not start within {START_TIMEOUT_S:g} s")
+    if said != READY:
+        raise LabError(f"{name} did not start: {last_line(log)}")
+
+
+def said_within(
+    process: subprocess.Popen[bytes], size_bytes: int, timeout_s: float
+) -> bytes | None:
+    """What ``process`` says next, in one write of so many bytes: none at its end, None if late."""
     assert process.stdout is not None
     output = process.stdout.fileno()
-    readable, _, _ = select.select([output], (), (), START_TIMEOUT_S)
-    if not readable:
-        raise LabError(f"{name} did not start within {START_TIMEOUT_S:g} s")
-    if os.read(output, len(READY)) != READY:
-        raise LabError(f"{name} did not start: {last_line(log)}")
+    readable, _, _ = select.select([output], (), (), timeout_s)
+    return os.read(output, size_bytes) if readable else None
 
 
 def run(ports: Sequence[int], switch: Switch) -> None:
