@@ -443,6 +443,42 @@ async def test_a_server_that_was_lost_is_made_up_for(
     assert {a.server for a in world.relays.allocations} == {NEAR.endpoint, FAR.endpoint}
 
 
+async def test_a_relay_that_made_up_for_another_stays_while_data_goes_through_it(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    third = RelayServer(Endpoint("203.0.113.3", 3478), ALICE)
+    world = start(NEAR, FAR, third)
+    world.cable.servers[third.endpoint] = a_server()
+    await trio.sleep(1)
+    near = world.cable.servers.pop(NEAR.endpoint)
+    await trio.sleep(60)
+    assert {a.server for a in world.relays.allocations} == {FAR.endpoint, third.endpoint}
+    world.cable.servers[NEAR.endpoint] = near
+    while len(world.relays.allocations) < 6:
+        await trio.sleep(0.1)
+    for _ in range(60):
+        for allocation in world.relays.allocations:
+            if not allocation.relayed.is_ipv6:
+                world.relays.carry(CHECK, Path(PEER, str(allocation.relayed)))
+        await trio.sleep(1)
+    assert third.endpoint in {a.server for a in world.relays.allocations}
+    await trio.sleep(IDLE_S + 2 * SWEEP_S)
+    assert {a.server for a in world.relays.allocations} == {NEAR.endpoint, FAR.endpoint}
+
+
+async def test_allocations_that_are_had_again_at_once_need_no_other_server(
+    autojump_clock: trio.testing.MockClock, start: StartWorld
+) -> None:
+    """Who moves loses all of them in one moment, and has them again after a round trip."""
+    world = start(NEAR, FAR, *SILENT)
+    await trio.sleep(10)
+    world.cable.client = Endpoint("198.51.100.8", 40_000)
+    world.relays.network_changed()
+    await trio.sleep(60)
+    assert {a.mapped for a in world.relays.allocations} == {world.cable.client}
+    assert {to for _, to, _ in world.cable.to_servers} == {NEAR.endpoint, FAR.endpoint}
+
+
 async def test_servers_that_fail_are_bounded(
     autojump_clock: trio.testing.MockClock, start: StartWorld
 ) -> None:

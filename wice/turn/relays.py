@@ -66,7 +66,7 @@ class Allocation:
 @dataclass(slots=True, eq=False)
 class _Link:
     """One server. way: the path to it. bases: of its allocation. reason: why there is none.
-    held: by address.
+    is_awaited: there may be one in a moment, for it was not refused since. held: by address.
     """
 
     server: RelayServer
@@ -74,6 +74,7 @@ class _Link:
     way: Path
     bases: dict[Family, str] = field(default_factory=dict)
     reason: str = ""
+    is_awaited: bool = True
     held: dict[str, deque[tuple[bytes, Endpoint]]] = field(default_factory=dict)
     held_count: int = 0
 
@@ -83,7 +84,7 @@ class _Link:
 
     @property
     def has_failed(self) -> bool:
-        return self.client.state is not State.ALLOCATED and self.reason != ""
+        return self.client.state is not State.ALLOCATED and not self.is_awaited
 
 
 class Relays:
@@ -144,7 +145,7 @@ class Relays:
         now = trio.current_time()
         in_use = [endpoint for endpoint, link in self._links.items() if link.is_in_use]
         others = [endpoint for endpoint in self._given if endpoint not in in_use]
-        chosen = self._enough([*in_use, *others])
+        chosen = self._enough(in_use, others)
         in_order = [endpoint for endpoint in self._given if endpoint in chosen]
         in_order += [endpoint for endpoint in in_use if endpoint not in self._given]
         before, self._links = self._links, {}
@@ -156,17 +157,18 @@ class Relays:
             self._links[endpoint] = link
             server = self._given.get(endpoint, link.server)
             if server != link.server:
-                link.server, link.reason = server, ""
+                link.server, link.reason, link.is_awaited = server, "", True
                 link.client.set_credentials(server.credentials, now)
         self._update()
         for link in list(self._links.values()):
             self._drain(link)
 
-    def _enough(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        enough: list[Endpoint] = []
-        for endpoint in endpoints[:SERVERS_MAX]:
+    def _enough(self, in_use: Sequence[Endpoint], others: Sequence[Endpoint]) -> list[Endpoint]:
+        """All that are in use, and of the others until there are enough that do not fail."""
+        enough = list(in_use)
+        for endpoint in others:
             failed = sum(1 for one in enough if one in self._links and self._links[one].has_failed)
-            if len(enough) - failed == SERVERS_ENOUGH:
+            if len(enough) - failed >= SERVERS_ENOUGH or len(enough) >= SERVERS_MAX:
                 break
             enough.append(endpoint)
         return enough
@@ -377,21 +379,21 @@ class Relays:
             case PermissionRefused(host):
                 self._drop_held(link, host, "data for an address that the relay refuses")
             case AllocationFailed(code, reason):
-                link.reason = reason
+                link.reason, link.is_awaited = reason, False
                 self._must_choose = True
                 if not code:
                     self.on_silent(link.server)
             case CredentialsRefused():
-                link.reason = "the server refuses the credentials"
+                link.reason, link.is_awaited = "the server refuses the credentials", False
                 self._must_choose = True
                 self.on_refused(link.server)
             case AllocationLost(reason):
-                link.reason = reason
+                link.reason, link.is_awaited = reason, link.client.state is State.ASKING
                 for host in list(link.held):
                     self._drop_held(link, host, "data for an allocation that is gone")
                 self._must_choose = True
             case Allocated():
-                link.reason = ""
+                link.reason, link.is_awaited = "", True
         link.way = link.way if link.way.remote == link.client.server else Path(link.client.server)
         self._update()
 
