@@ -24,13 +24,13 @@ from sims.model.result import KERNEL, PairResult, RunResult
 from sims.model.scenario import Machine, Scenario
 from sims.model.scenario_check import check_scenario
 from sims.model.world import Load
-from sims.oracle import DIRECT, best_site_path
 from sims.running.churn import asked_of_churn, plan_faults
 from sims.running.common_faults import CommonFaultDriver
 from sims.running.explaining import explain_paths
 from sims.running.pair_results import pair_results
 from sims.running.pings import Pings
 from sims.running.progress import OnProgress, Progress
+from sims.running.reachability import Reachability
 from sims.running.story_recorder import StoryRecorder
 from sims.runtime.entropy import Entropy
 
@@ -133,7 +133,7 @@ class KernelRun:
         self._statuses: dict[str, dict[str, Any]] = {}
         self._packets = 0
         self._pairs: tuple[PairResult, ...] = ()
-        self._best_paths: dict[tuple[str, str], str | None] = {}
+        self._reachability = Reachability(scenario, self.site_of)
         self._machines: Mapping[str, KernelMachine] = {}
         self._pings: Pings
         self._checks: Checks | None = None
@@ -275,7 +275,7 @@ class KernelRun:
             began_s = self._began_s or trio.current_time()
             self._ended_at_s = trio.current_time() - began_s
             self._pairs = pair_results(
-                self.scenario, self._pings, self._statuses, began_s, self._best_path
+                self.scenario, self._pings, self._statuses, began_s, self._reachability.best_path
             )
 
     def result(self) -> RunResult:
@@ -319,16 +319,10 @@ class KernelRun:
         return self._machines[machine].site
 
     def is_reachable(self, one: str, other: str) -> bool:
-        return self._best_path(one, other) is not None
+        return self._reachability.is_reachable(one, other)
 
     def can_be_direct(self, one: str, other: str) -> bool:
-        return self._best_path(one, other) == DIRECT
-
-    def _best_path(self, one: str, other: str) -> str | None:
-        sites = (self.site_of(one), self.site_of(other))
-        if sites not in self._best_paths:
-            self._best_paths[sites] = best_site_path(self.scenario, *sites)
-        return self._best_paths[sites]
+        return self._reachability.can_be_direct(one, other)
 
     def load_of(self, machine: str) -> Load:
         """Nobody sees into a process."""

@@ -21,13 +21,13 @@ from sims.model.result import PairResult, RunResult, Until, Violation
 from sims.model.scenario import Machine, Scenario
 from sims.model.scenario_check import check_scenario
 from sims.model.world import Load
-from sims.oracle import DIRECT, best_site_path
 from sims.running.churn import asked_of_churn, plan_faults
 from sims.running.explaining import explain_paths
 from sims.running.fault_driver import FaultDriver
 from sims.running.pair_results import pair_results
 from sims.running.pings import Pings
 from sims.running.progress import OnProgress, Progress
+from sims.running.reachability import Reachability
 from sims.running.story_recorder import StoryRecorder
 from sims.running.surroundings import SimulatedSurroundings
 from sims.running.trace import Trace, open_trace_file
@@ -134,8 +134,7 @@ class Run:
         self._standstills: list[Violation] = []
         self._statuses: dict[str, dict[str, Any]] = {}
         self._ended_at_s: float | None = None
-        self._best_paths: dict[tuple[str, str], str | None] = {}
-        """What the oracle said, by sites."""
+        self._reachability = Reachability(scenario, self.site_of)
         self._network = Network(clock, entropy, scenario.ip_versions, self.on_packet)
         mesh = Mesh(
             scenario, entropy, clock, self._network, directory, self._wall_clock_began_s, self
@@ -300,7 +299,7 @@ class Run:
 
     def _pair_results(self) -> tuple[PairResult, ...]:
         return pair_results(
-            self.scenario, self._pings, self._statuses, self._began_s, self._best_path
+            self.scenario, self._pings, self._statuses, self._began_s, self._reachability.best_path
         )
 
     def _names_of_keys(self) -> dict[str, str]:
@@ -327,16 +326,10 @@ class Run:
         return self._machines[machine].site
 
     def is_reachable(self, one: str, other: str) -> bool:
-        return self._best_path(one, other) is not None
+        return self._reachability.is_reachable(one, other)
 
     def can_be_direct(self, one: str, other: str) -> bool:
-        return self._best_path(one, other) == DIRECT
-
-    def _best_path(self, one: str, other: str) -> str | None:
-        sites = (self.site_of(one), self.site_of(other))
-        if sites not in self._best_paths:
-            self._best_paths[sites] = best_site_path(self.scenario, *sites)
-        return self._best_paths[sites]
+        return self._reachability.can_be_direct(one, other)
 
     def load_of(self, machine: str) -> Load:
         return self._machines[machine].load()
