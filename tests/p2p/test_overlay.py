@@ -199,26 +199,35 @@ async def test_a_connection_on_which_nobody_answers_is_dialled_anew(
     monkeypatch: pytest.MonkeyPatch,
     cause: str,
 ) -> None:
-    if cause == "silence":
-        monkeypatch.setattr(anchors_module, "PING_INTERVAL_S", 0.1)
-        monkeypatch.setattr(anchors_module, "PING_TIMEOUT_S", 0.2)
-    else:
-        monkeypatch.setattr(anchors_module, "PROBE_TIMEOUT_S", 0.2)
-    take = AnchorServer._take
+    sessions: list[Any] = []
+    open_session: Any = anchors_module._AnchorSession
+
+    def keep_session(*arguments: Any) -> Any:
+        sessions.append(open_session(*arguments))
+        return sessions[-1]
 
     async def take_no_pings(server: AnchorServer, message: Any, subscriber: Any) -> None:
         if message.WhichOneof("kind") != "ping":
             await take(server, message, subscriber)
 
+    take = AnchorServer._take
+    monkeypatch.setattr(anchors_module, "_AnchorSession", keep_session)
+    if cause == "silence":
+        monkeypatch.setattr(anchors_module, "PING_INTERVAL_S", 0.1)
     async with overlay.open_peer("a", sink=sink) as a:
         await sink.wait_for(OverlayJoined)
         assert a._node is not None
         (connection,) = a._node.host._swarm.get_connections()
+        await overlay.eventually(lambda: bool(sessions))
         if cause == "network change":
             overlay.platform.change_network()
-        await trio.sleep(0.5)
+        pongs = {"silence": 2, "network change": 1}[cause]
+        await overlay.eventually(lambda: sessions[0]._pongs.count >= pongs)
         assert not connection.is_closed, "pings are answered"
         monkeypatch.setattr(AnchorServer, "_take", take_no_pings)
+        # A machine that is busy takes as long to answer: no sooner may silence be short.
+        monkeypatch.setattr(anchors_module, "PING_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(anchors_module, "PROBE_TIMEOUT_S", 0.2)
         if cause == "network change":
             overlay.platform.change_network()
         await sink.wait_for(OverlayLost)
@@ -373,6 +382,7 @@ async def test_without_a_bootstrap_node_sending_fails_soon_and_says_why(
     async with overlay.open_peer("a") as a:
         with pytest.raises(SignalingUnavailableError, match="no bootstrap node"):
             await a.send(overlay.make_holder().public_key, b"hello")
+        await overlay.eventually(lambda: bool(a.status()["unreachable"]))
         (reason,) = a.status()["unreachable"].values()
         assert reason.startswith("127.0.0.1:")
         assert reason.endswith(" does not answer over TCP (Connection refused)")
@@ -395,7 +405,8 @@ async def test_closing_ends_everything(overlay: "Overlay", bootstrap: "OverlayTr
 
 async def test_the_status_is_json(overlay: "Overlay", bootstrap: "OverlayTransport") -> None:
     async with overlay.open_peer("a") as a, a.subscribe(overlay.make_holder()):
-        await overlay.eventually(lambda: bool(a.status()["published"]))
+        await overlay.eventually(lambda: len(a.status()["published"]) == 2)
+        await overlay.eventually(lambda: bootstrap.status()["subscriptions"] == 2)
         status = json.loads(json.dumps(a.status()))
         assert status["joined"] is True
         assert status["anchors"] == [bootstrap.status()["peer_id"]]
