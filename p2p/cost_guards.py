@@ -35,7 +35,7 @@ RECEIVE_WINDOW_BYTES: Final = 256 * 1024
 """Of every yamux stream, as the specification says; ours do not need more."""
 
 
-class BufferedConnection(ReadWriteCloser):  # type: ignore[misc]
+class BufferedConnection(ReadWriteCloser):  # type: ignore[misc]  # mypy does not follow libp2p.
     """A byte stream, read in large pieces by one reader and handed out in small ones."""
 
     def __init__(self, stream: Any) -> None:

@@ -154,7 +154,7 @@ def write_whole_frames(connection: Any, count_fault: CountFault) -> None:
     connection._write_frame = write_whole
 
 
-class GuardedSwarm(Swarm):  # type: ignore[misc]
+class GuardedSwarm(Swarm):  # type: ignore[misc]  # mypy does not follow libp2p.
     """The library's swarm with every guard on.
 
     connections_max: the connections this node keeps; at that number the least valuable go.

@@ -340,7 +340,7 @@ def _new_swarm(
     )
 
 
-class _PlainHost(BasicHost):  # type: ignore[misc]
+class _PlainHost(BasicHost):  # type: ignore[misc]  # mypy does not follow libp2p.
     """Serves and uses no protocol but those it is given.
 
     Stock: identify tells whoever connects, and asks them, for addresses and protocols, which are
@@ -358,7 +358,7 @@ class _PlainHost(BasicHost):  # type: ignore[misc]
         return
 
 
-class _OneFlightSelect(MultiselectClient):  # type: ignore[misc]
+class _OneFlightSelect(MultiselectClient):  # type: ignore[misc]  # mypy does not follow libp2p.
     """Names the one protocol we speak together with the handshake: one round trip, not two."""
 
     async def select_one_of(

@@ -24,7 +24,7 @@ from wice.errors import (
     DevicePermissionDeniedError,
     DeviceRejectedError,
 )
-from wice.platform import IPInterface, IPNetwork, LinkConfig, NetworkInterface
+from wice.platform import IPInterface, IPNetwork, LinkConfig, NetworkInterface, is_within
 from wice.rtnetlink import GROUPS_LINKS_AND_ADDRESSES, Message, RouteNetlink
 
 NETWORK_CHANGE_DEBOUNCE_S = 0.05
@@ -325,10 +325,7 @@ def _set_routes(netlink: RouteNetlink, name: str, index: int, config: LinkConfig
     wanted = {
         route
         for route in config.routes
-        if not any(
-            route.version == address.version and route.subnet_of(address.network)  # type: ignore[arg-type]
-            for address in config.addresses
-        )
+        if not any(is_within(route, address.network) for address in config.addresses)
     }
     present = set(_routes_of(netlink, index))
     for route in present - wanted:

@@ -17,6 +17,11 @@ IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
 
+def is_within(inner: IPNetwork, outer: IPNetwork) -> bool:
+    """Whether each address of ``inner`` is one of ``outer``; never where IP versions differ."""
+    return inner.prefixlen >= outer.prefixlen and inner.network_address in outer
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkInterface:
     """An interface of the host: its addresses with their prefix lengths."""

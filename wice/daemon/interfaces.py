@@ -17,7 +17,7 @@ from wice.ice import Candidate, IceDriver
 from wice.ice.candidate import LOCAL_PREFERENCE_MAX, relayed_candidate
 from wice.peer.sources import ConfigSource
 from wice.peer.supervisor import InterfaceSupervisor
-from wice.platform import IPNetwork, LinkConfig, Platform
+from wice.platform import IPNetwork, LinkConfig, Platform, is_within
 from wice.signaling.backend import Backend
 from wice.signaling.transport import RelayGrant, Transport
 from wice.stun import LongTermCredentials, StunURI, TokenBucket
@@ -205,10 +205,7 @@ def link_config(interface: InterfaceConfig) -> LinkConfig:
     routes: list[IPNetwork] = []
     for peer in interface.peers:
         for network in peer.config.allowed_ips:
-            is_covered = any(
-                network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]
-                for other in connected
-            )
+            is_covered = any(is_within(network, other) for other in connected)
             if network.prefixlen > 0 and not is_covered:
                 routes.append(network)
     return LinkConfig(
