@@ -6,13 +6,25 @@ here too.
 
 from typing import Final
 
-from sims.lab.nat import INPUT_CHAIN, LAN, MAPPINGS_MAX, NAT_TABLE, WAN
+from sims.lab.nat import (
+    INPUT_CHAIN,
+    LAN,
+    LEARN_CHAIN,
+    NAT_TABLE,
+    WAN,
+    conntrack_alone,
+    learned_sets,
+    remembers,
+)
 from sims.lab.topology import IPAddress, IPNetwork
 from sims.model.nat import Filtering, Firewall, Mapping, NatModel, PortAssignment
 
 FIREWALL_TABLE: Final = "inet wice_firewall"
 PARTITION_TABLE: Final = "bridge wice_partition"
 HTTPS_PORT: Final = 443
+
+_GOES_OUT: Final = f'iifname "{LAN}" accept'
+"""To sites further inside too, which are behind the same router."""
 
 _ADMITTED: Final = {
     Filtering.ENDPOINT_INDEPENDENT: "",
@@ -25,10 +37,10 @@ def nat_rules(nat: NatModel, wan_address: IPAddress, inside: IPAddress | None) -
     if nat.is_one_to_one:
         return _one_to_one(wan_address, inside)
     if nat.mapping is not Mapping.ENDPOINT_INDEPENDENT:
-        return _conntrack_alone("masquerade random")
+        return conntrack_alone("masquerade random", _GOES_OUT)
     is_preserving = nat.ports is PortAssignment.PRESERVING
     if is_preserving and nat.filtering not in _ADMITTED and not nat.hairpins:
-        return _conntrack_alone("masquerade")
+        return conntrack_alone("masquerade", _GOES_OUT)
     return _endpoint_independent(nat, wan_address)
 
 
@@ -43,23 +55,6 @@ table {NAT_TABLE} {{
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
         oifname "{WAN}" snat to {wan_address}
-    }}
-}}
-"""
-
-
-def _conntrack_alone(masquerade: str) -> str:
-    return f"""
-table {NAT_TABLE} {{
-    chain postrouting {{
-        type nat hook postrouting priority srcnat; policy accept;
-        oifname "{WAN}" {masquerade}
-    }}
-    {INPUT_CHAIN}
-    chain forward {{
-        type filter hook forward priority filter; policy drop;
-        iifname "{LAN}" accept
-        iifname "{WAN}" ct state established,related accept
     }}
 }}
 """
@@ -87,21 +82,13 @@ def _endpoint_independent(nat: NatModel, wan_address: IPAddress) -> str:
         )
     elif nat.hairpins:
         comes_from = f'iifname "{LAN}" oifname "{LAN}" ct status dnat snat to {wan_address}'
-    keeps = f"flags dynamic,timeout; timeout {nat.lifetime_s:g}s; size {MAPPINGS_MAX}"
     return f"""
 table {NAT_TABLE} {{
     map ports {{
         type ipv4_addr . inet_service : inet_service
-        {keeps}
+        {remembers(nat.lifetime_s)}
     }}
-    map mapped {{
-        type inet_service : ipv4_addr . inet_service
-        {keeps}
-    }}
-    set contacted {{
-        type inet_service . ipv4_addr
-        {keeps}
-    }}
+    {learned_sets(nat.lifetime_s)}
     chain prerouting {{
         type nat hook prerouting priority dstnat; policy accept;
         {admits}
@@ -117,16 +104,11 @@ table {NAT_TABLE} {{
         oifname "{WAN}" masquerade
         {comes_from}
     }}
-    chain learn {{
-        type filter hook postrouting priority srcnat + 1; policy accept;
-        oifname "{WAN}" meta l4proto udp update @contacted {{ udp sport . ip daddr }}
-        oifname "{WAN}" meta l4proto udp ct direction original \\
-            update @mapped {{ udp sport : ct original ip saddr . ct original proto-src }}
-    }}
+    {LEARN_CHAIN}
     {INPUT_CHAIN}
     chain forward {{
         type filter hook forward priority filter; policy drop;
-        iifname "{LAN}" accept
+        {_GOES_OUT}
         ct state established,related accept
         ct status dnat accept
     }}
@@ -150,7 +132,7 @@ table {FIREWALL_TABLE} {{
         type filter hook forward priority filter - 1; policy drop;
         {forbids}
         {nat_judges}
-        iifname "{LAN}" accept
+        {_GOES_OUT}
         ct state established,related accept
     }}
 }}

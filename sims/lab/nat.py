@@ -24,12 +24,14 @@ MAPPING_TIMEOUT_S: Final = 300
 """RFC 4787 REQ-5 recommends 5 minutes; outbound packets start it anew."""
 
 
+_GOES_OUT: Final = f'iifname "{LAN}" oifname "{WAN}" accept'
+
 # IPv6 is not translated: each router is a stateful firewall (RFC 6092).
 FIREWALL_RULES: Final = f"""
 table ip6 wice_firewall {{
     chain forward {{
         type filter hook forward priority filter; policy drop;
-        iifname "{LAN}" oifname "{WAN}" accept
+        {_GOES_OUT}
         iifname "{WAN}" ct state established,related accept
     }}
 }}
@@ -68,11 +70,38 @@ INPUT_CHAIN: Final = f"""
 """
 
 
-def _restricted(masquerade: str, first: str = "") -> str:
-    """Conntrack alone: it filters by address and port.
+LEARN_CHAIN: Final = f"""
+    chain learn {{
+        type filter hook postrouting priority srcnat + 1; policy accept;
+        oifname "{WAN}" meta l4proto udp update @contacted {{ udp sport . ip daddr }}
+        oifname "{WAN}" meta l4proto udp ct direction original \\
+            update @mapped {{ udp sport : ct original ip saddr . ct original proto-src }}
+    }}
+"""
+"""Looks at what leaves after its translation, for the sets of ``learned_sets``."""
 
-    first: a rule that goes before what a home may send.
-    """
+
+def learned_sets(lifetime_s: float) -> str:
+    """``mapped`` says whose a public UDP port is, ``contacted`` to whom it has sent."""
+    return f"""
+    map mapped {{
+        type inet_service : ipv4_addr . inet_service
+        {remembers(lifetime_s)}
+    }}
+    set contacted {{
+        type inet_service . ipv4_addr
+        {remembers(lifetime_s)}
+    }}
+"""
+
+
+def remembers(lifetime_s: float) -> str:
+    """How a map or a set keeps what packets put there."""
+    return f"flags dynamic,timeout; timeout {lifetime_s:g}s; size {MAPPINGS_MAX}"
+
+
+def conntrack_alone(masquerade: str, goes_out: str) -> str:
+    """It filters by address and port. goes_out: rules for what comes from inside."""
     return f"""
 table {NAT_TABLE} {{
     chain postrouting {{
@@ -82,8 +111,7 @@ table {NAT_TABLE} {{
     {INPUT_CHAIN}
     chain forward {{
         type filter hook forward priority filter; policy drop;
-        {first}
-        iifname "{LAN}" oifname "{WAN}" accept
+        {goes_out}
         iifname "{WAN}" ct state established,related accept
     }}
 }}
@@ -93,10 +121,8 @@ table {NAT_TABLE} {{
 def _open(admits: str, *, hairpins: bool = False) -> str:
     """Filter more loosely than conntrack does: packets it knows nothing of are let in by a map.
 
-    What leaves is looked at after its translation: ``mapped`` says whose a public UDP port is,
-    ``contacted`` to whom it has sent. admits: what of a packet from outside has to be in
-    ``contacted``. hairpins: a packet from inside to a public port is turned round, and comes from
-    a public port itself (RFC 4787 REQ-9).
+    admits: what of a packet from outside has to be in ``contacted``. hairpins: a packet from inside
+    to a public port is turned round, and comes from a public port itself (RFC 4787 REQ-9).
     """
     lookup = "dnat ip to udp dport map @mapped"
     turn = come_from = ""
@@ -105,14 +131,7 @@ def _open(admits: str, *, hairpins: bool = False) -> str:
         come_from = f'iifname "{LAN}" oifname "{LAN}" ct status dnat snat to ${WAN_ADDRESS}'
     return f"""
 table {NAT_TABLE} {{
-    map mapped {{
-        type inet_service : ipv4_addr . inet_service
-        flags dynamic,timeout; timeout {MAPPING_TIMEOUT_S}s; size {MAPPINGS_MAX}
-    }}
-    set contacted {{
-        type inet_service . ipv4_addr
-        flags dynamic,timeout; timeout {MAPPING_TIMEOUT_S}s; size {MAPPINGS_MAX}
-    }}
+    {learned_sets(MAPPING_TIMEOUT_S)}
     chain prerouting {{
         type nat hook prerouting priority dstnat; policy accept;
         iifname "{WAN}" meta l4proto udp {admits} {lookup}
@@ -123,16 +142,11 @@ table {NAT_TABLE} {{
         oifname "{WAN}" masquerade
         {come_from}
     }}
-    chain learn {{
-        type filter hook postrouting priority srcnat + 1; policy accept;
-        oifname "{WAN}" meta l4proto udp update @contacted {{ udp sport . ip daddr }}
-        oifname "{WAN}" meta l4proto udp ct direction original \\
-            update @mapped {{ udp sport : ct original ip saddr . ct original proto-src }}
-    }}
+    {LEARN_CHAIN}
     {INPUT_CHAIN}
     chain forward {{
         type filter hook forward priority filter; policy drop;
-        iifname "{LAN}" oifname "{WAN}" accept
+        {_GOES_OUT}
         ct state established,related accept
         ct status dnat accept
     }}
@@ -140,16 +154,16 @@ table {NAT_TABLE} {{
 """
 
 
-PORT_RESTRICTED_RULES: Final = _restricted("masquerade")
-SYMMETRIC_RULES: Final = _restricted("masquerade random")
-UDP_BLOCKED_RULES: Final = _restricted("masquerade", "meta l4proto udp drop")
+_NO_UDP_GOES_OUT: Final = f"meta l4proto udp drop\n        {_GOES_OUT}"
+
+PORT_RESTRICTED_RULES: Final = conntrack_alone("masquerade", _GOES_OUT)
+SYMMETRIC_RULES: Final = conntrack_alone("masquerade random", _GOES_OUT)
+UDP_BLOCKED_RULES: Final = conntrack_alone("masquerade", _NO_UDP_GOES_OUT)
 FULL_CONE_RULES: Final = _open("")
 ADDRESS_RESTRICTED_RULES: Final = _open("udp dport . ip saddr @contacted")
 HAIRPIN_RULES: Final = _open("", hairpins=True)
 
-UDP_BLOCKED_FIREWALL: Final = FIREWALL_RULES.replace(
-    f'iifname "{LAN}" oifname', f'meta l4proto udp drop\n        iifname "{LAN}" oifname'
-)
+UDP_BLOCKED_FIREWALL: Final = FIREWALL_RULES.replace(_GOES_OUT, _NO_UDP_GOES_OUT)
 
 NAT_KINDS: Final = {
     nat.kind: nat
