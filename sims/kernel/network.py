@@ -21,12 +21,12 @@ from sims.kernel.rules import (
     partition_rules,
 )
 from sims.kernel.wires_process import Config, WiresProcess
+from sims.lab.frame_process import open_tap
 from sims.lab.lab import set_sysctls
 from sims.lab.namespaces import LabError, Namespace, lab_error
 from sims.lab.nat import LAN, NAT_TABLE
 from sims.lab.registry import LAB_VARIABLE, LABS_DIRECTORY, LEASH, Registration, clean
 from sims.lab.requirements import missing
-from sims.lab.switch_process import open_tap
 from sims.lab.topology import IPAddress, IPInterface, IPNetwork, IpVersions, Node, Role
 from sims.model.link import LineModel
 from sims.model.nat import NatModel

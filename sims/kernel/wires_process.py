@@ -1,15 +1,9 @@
-"""The process that carries frames over the wires of a scenario, and its owner's handle on it.
+"""The process that carries frames over the wires of a scenario, and its owner's handle on it."""
 
-A process of its own, so that what the engine does beside never delays a frame.
-"""
-
-import errno
 import os
-import select
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -17,20 +11,13 @@ from typing import Final
 import msgspec
 
 from sims.kernel.wires import Wires
+from sims.lab.frame_process import READY, FrameProcess, carry_frames, go_first
 from sims.lab.namespaces import LabError
 from sims.lab.registry import last_line
-from sims.lab.switch_process import (
-    END_TIMEOUT_S,
-    FRAME_SIZE_MAX_BYTES,
-    FRAMES_PER_TURN_MAX,
-    READY,
-    go_first,
-    said_within,
-    wait_ready,
-)
 from sims.model.link import LineModel
 
-_ORDER_SIZE_MAX_BYTES: Final = 1 << 20
+END_TIMEOUT_S: Final = 3.0
+
 _OBEYED: Final = b"."
 _OBEYED_TIMEOUT_S: Final = 30.0
 
@@ -50,38 +37,24 @@ class Order(msgspec.Struct):
     line: LineModel
 
 
-class WiresProcess:
+class WiresProcess(FrameProcess):
     """Running wires; gone with it."""
+
+    title = "the process of the lines"
+    module = "sims.kernel.wires_process"
+    stdin = subprocess.PIPE
 
     def __init__(
         self, config: Config, leash: Sequence[str], environment: Mapping[str, str], log: Path
     ) -> None:
-        """Its descriptors are the process's from now on. log: where its errors go."""
-        argv = [*leash, sys.executable, "-m", "sims.kernel.wires_process"]
-        try:
-            with log.open("w") as errors:
-                self._popen = subprocess.Popen(
-                    [*argv, msgspec.json.encode(config).decode()],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    pass_fds=config.descriptors,
-                    env=environment,
-                    start_new_session=True,
-                )
-        finally:
-            for descriptor in config.descriptors:
-                os.close(descriptor)
-        self._log = log
-
-    def wait_ready(self) -> None:
-        """Wait until it carries frames: Python takes a while to start. Raise LabError."""
-        wait_ready(self._popen, "the process of the lines", self._log)
+        """The rest as with ``FrameProcess``."""
+        argument = msgspec.json.encode(config).decode()
+        super().__init__(argument, config.descriptors, leash, environment, log)
 
     def check(self) -> None:
         """Raise LabError when it carries nothing any more."""
         if self._popen.poll() is not None:
-            raise LabError(f"the process of the lines ended: {last_line(self._log)}")
+            raise LabError(f"{self.title} ended: {last_line(self._log)}")
 
     def set_line(self, wire: int, line: LineModel) -> None:
         """What is sent from now on finds this line. Raise LabError when the process is gone."""
@@ -89,13 +62,13 @@ class WiresProcess:
         try:
             self._popen.stdin.write(msgspec.json.encode(Order(wire, line)) + b"\n")
             self._popen.stdin.flush()
-            obeyed = said_within(self._popen, len(_OBEYED), _OBEYED_TIMEOUT_S)
+            obeyed = self._said_within(len(_OBEYED), _OBEYED_TIMEOUT_S)
         except BrokenPipeError:
             obeyed = b""
         if obeyed is None:
-            raise LabError(f"the process of the lines did nothing for {_OBEYED_TIMEOUT_S:g} s")
+            raise LabError(f"{self.title} did nothing for {_OBEYED_TIMEOUT_S:g} s")
         if obeyed != _OBEYED:
-            raise LabError(f"the process of the lines ended: {last_line(self._log)}")
+            raise LabError(f"{self.title} ended: {last_line(self._log)}")
 
     def finish(self) -> dict[str, int]:
         """End it, and give what it counted: packets by what became of them."""
@@ -106,54 +79,22 @@ class WiresProcess:
             return {}
         return msgspec.json.decode(output, type=dict[str, int]) if output else {}
 
-    def close(self) -> None:
-        """End it, however it is; harmless when it has ended."""
-        if self._popen.poll() is None:
-            self._popen.kill()
-        self._popen.wait()
-        for stream in (self._popen.stdin, self._popen.stdout):
-            if stream is not None and not stream.closed:
-                stream.close()
 
+class OrderReader:
+    """Obeys orders, one a line, and answers each."""
 
-def run(ends: Sequence[int], wires: Wires, orders: int, answers: int) -> None:
-    """Carry frames until ``orders``, of which there is one a line, end; each is answered."""
-    numbers = {descriptor: number for number, descriptor in enumerate(ends)}
-    waiting = b""
-    while True:
-        deadline = wires.deadline()
-        timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-        readable, _, _ = select.select([*ends, orders], (), (), timeout_s)
-        for descriptor in readable:
-            if descriptor == orders:
-                read = os.read(orders, _ORDER_SIZE_MAX_BYTES)
-                if not read:
-                    return
-                *lines, waiting = (waiting + read).split(b"\n")
-                for line in lines:
-                    order = msgspec.json.decode(line, type=Order)
-                    wires.set_line(order.wire, order.line)
-                    os.write(answers, _OBEYED)
-                continue
-            for _ in range(FRAMES_PER_TURN_MAX):
-                try:
-                    frame = os.read(descriptor, FRAME_SIZE_MAX_BYTES)
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    if error.errno == errno.EBADFD:
-                        return  # The interface is gone, and with it the lab.
-                    break
-                _write(ends, wires.receive(numbers[descriptor], frame, time.monotonic()))
-        _write(ends, wires.handle_timeout(time.monotonic()))
+    def __init__(self, wires: Wires, answers: int) -> None:
+        """answers: a descriptor."""
+        self._wires = wires
+        self._answers = answers
+        self._unfinished = b""
 
-
-def _write(ends: Sequence[int], frames: Iterable[tuple[int, bytes]]) -> None:
-    for end, frame in frames:
-        try:
-            os.write(ends[end], frame)
-        except OSError:
-            continue  # The interface is down or its queue full: a cable loses it.
+    def obey(self, read: bytes) -> None:
+        *lines, self._unfinished = (self._unfinished + read).split(b"\n")
+        for line in lines:
+            order = msgspec.json.decode(line, type=Order)
+            self._wires.set_line(order.wire, order.line)
+            os.write(self._answers, _OBEYED)
 
 
 def main() -> None:
@@ -161,7 +102,8 @@ def main() -> None:
     go_first()
     wires = Wires(config.lines, lambda end: Random(f"{config.seed}/{end}"))
     os.write(sys.stdout.fileno(), READY)
-    run(config.descriptors, wires, sys.stdin.fileno(), sys.stdout.fileno())
+    orders = OrderReader(wires, sys.stdout.fileno())
+    carry_frames(config.descriptors, wires, sys.stdin.fileno(), orders.obey)
     os.write(sys.stdout.fileno(), msgspec.json.encode(dict(wires.counts)))
 
 

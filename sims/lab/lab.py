@@ -13,6 +13,7 @@ from typing import Final
 
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
+from sims.lab.frame_process import open_tap
 from sims.lab.link import PLAIN
 from sims.lab.namespaces import LabError, Namespace, lab_error
 from sims.lab.nat import NAT_TABLE, WAN_ADDRESS, Nat
@@ -25,7 +26,7 @@ from sims.lab.registry import (
     namespace_name,
 )
 from sims.lab.requirements import missing
-from sims.lab.switch_process import SwitchProcess, open_tap
+from sims.lab.switch_process import Port, SwitchProcess
 from sims.lab.topology import (
     CORE,
     CORE_BRIDGE,
@@ -164,10 +165,10 @@ class Lab:
     def _start_switch(self) -> SwitchProcess:
         """A switch of our own in place of the core's bridge: the kernel has none that is slow."""
         with self[CORE].entered():
-            ports = [(open_tap(CORE_BRIDGE), PLAIN)]
+            ports = [Port(open_tap(CORE_BRIDGE), PLAIN)]
         for name, cable in self._core_cables().items():
             with self[name].entered():
-                ports.append((open_tap(cable.interface), cable.link))
+                ports.append(Port(open_tap(cable.interface), cable.link))
         leash = () if self._may_be_kept else LEASH
         environment = {**os.environ, LAB_VARIABLE: self.id}
         return SwitchProcess(ports, leash, environment, self.directory / "switch.log")

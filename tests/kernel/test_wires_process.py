@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from sims.kernel.wires_process import Config, WiresProcess
+from sims.lab.namespaces import LabError
 from sims.model.link import LineModel, LinkModel
 
 ALIVE = LineModel(LinkModel(), LinkModel())
 DEAD = LineModel(None, None)
 IPV4_FRAME = bytes(12) + b"\x08\x00" + bytes(40)
 OFTEN = 200
-ANSWER_S = 5.0
+ANSWER_S = 30.0
 SILENCE_S = 0.001
 
 
@@ -54,6 +56,20 @@ def test_a_line_is_another_as_soon_as_that_was_said(wire: Wire) -> None:
         assert not wire.carries(SILENCE_S)
         wire.process.set_line(0, ALIVE)
         assert wire.carries(ANSWER_S)
+
+
+def test_a_line_of_a_process_that_is_gone_is_refused_and_closing_it_is_harmless(
+    wire: Wire,
+) -> None:
+    wire.process.check()
+    pid = wire.process._popen.pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    for refused in (wire.process.check, lambda: wire.process.set_line(0, DEAD)):
+        with pytest.raises(LabError, match=r"^the process of the lines ended: no word$"):
+            refused()
+    wire.process.close()
+    wire.process.close()
 
 
 def test_what_was_counted_is_told_at_the_end(wire: Wire) -> None:

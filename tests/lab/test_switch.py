@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sims.lab.frame_process import go_first
 from sims.lab.link import LATENCY_MAX_S, PLAIN, Link
 from sims.lab.switch import (
     QUEUED_FRAMES_MAX,
@@ -15,7 +16,6 @@ from sims.lab.switch import (
     Switch,
     is_of_the_wire,
 )
-from sims.lab.switch_process import go_first
 
 A, B, C = b"\x02aaaaa", b"\x02bbbbb", b"\x02ccccc"
 EVERYBODY = b"\xff" * 6
