@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sims.commands.finishing import console_for, finish
-from sims.commands.options import jobs_option, json_option, junit_option
+from sims.commands.options import check_apart, jobs_option, json_option, junit_option
 from sims.commands.reports import junit_report
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def grid(
     from sims.many.processes import preload, processors
     from sims.running.run import run as run_once
 
+    check_apart(None, {"--json": json_file, "--junit": junit_file})
     kinds = kinds_of(int(ip))
     preload()
     with ProgressLine(sys.stderr) as line:

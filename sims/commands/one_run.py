@@ -14,6 +14,7 @@ from sims.commands.finishing import console_for, finish
 from sims.commands.options import (
     SEED_TYPE,
     STDOUT,
+    check_apart,
     html_option,
     json_option,
     junit_option,
@@ -78,6 +79,8 @@ def run(
         _refuse_on_kernel({"--trace": trace_file, "--pcap": pcap_directory})
     if json_file == trace_file == STDOUT:
         raise click.UsageError("--json and --trace cannot both be standard output")
+    files = {"--json": json_file, "--trace": trace_file, "--html": html_file, "--junit": junit_file}
+    check_apart(scenario, files)
     trace_path = None
     if trace_file is not None:
         trace_path = Path("/dev/stdout" if trace_file == STDOUT else trace_file)
@@ -136,6 +139,7 @@ def replay(
     from sims.commands.table import show_result
     from sims.runtime.scratch import scratch_directory
 
+    check_apart(scenario, {"--trace": trace_file, "--html": html_file})
     loaded = load(scenario, overlay)
     names = [*loaded.bootstrap_names, *(machine.name for machine in loaded.machines)]
     for name in only:

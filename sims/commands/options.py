@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -34,6 +34,33 @@ def check_writable(
     return name
 
 
+def _check_names_a_file(
+    context: click.Context, parameter: click.Parameter, name: str | None
+) -> str | None:
+    if name == STDOUT:
+        raise click.BadParameter("standard output is not for this; name a file")
+    return check_writable(context, parameter, name)
+
+
+def check_apart(scenario: str | None, files: Mapping[str, str | None]) -> None:
+    """Before the run: no file is written over another, nor over SCENARIO.
+
+    files: by the option that names them. Raise UsageError; ConfigError for an unknown scenario.
+    """
+    from sims.files.scenario_file import find_scenario
+
+    taken = {} if scenario is None else {find_scenario(scenario).resolve(): "SCENARIO itself"}
+    for option, name in files.items():
+        if name is None or name == STDOUT:
+            continue
+        path = Path(name).resolve()
+        if path.exists() and not path.is_file():
+            continue  # a device keeps nothing that could be lost
+        if path in taken:
+            raise click.UsageError(f"{option} {name!r} is {taken[path]}; name another file")
+        taken[path] = f"the file of {option}, too"
+
+
 def output_option(name: str, text: str, *, allow_dash: bool) -> Callable[[Command], Command]:
     """``--NAME FILE``, the parameter ``NAME_file``; refused before the run if it is unwritable."""
     return click.option(
@@ -41,7 +68,7 @@ def output_option(name: str, text: str, *, allow_dash: bool) -> Callable[[Comman
         f"{name}_file",
         metavar="FILE",
         type=click.Path(dir_okay=False, allow_dash=allow_dash),
-        callback=check_writable,
+        callback=check_writable if allow_dash else _check_names_a_file,
         help=text,
     )
 

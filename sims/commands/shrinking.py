@@ -11,6 +11,7 @@ import click
 from sims.commands.options import (
     SEED_TYPE,
     STDOUT,
+    check_apart,
     check_writable,
     jobs_option,
     load,
@@ -125,6 +126,7 @@ def shrink(
     times, and keeps what still ends in the same violation. Exits 1 if there is none with this
     seed, and writes nothing then.
     """
+    check_apart(scenario, {"--output": output})
     from sims.many.shrink import DoesNotFailError
 
     loaded = load(scenario, overlay)

@@ -11,6 +11,7 @@ from sims.commands.options import (
     DEFAULT_SEED,
     SEED_TYPE,
     STDOUT,
+    check_apart,
     jobs_option,
     json_option,
     junit_option,
@@ -88,6 +89,7 @@ def swarm(
     from sims.many.swarm import run_swarm
     from sims.running.run import run as run_once
 
+    check_apart(scenario, {"--json": json_file, "--junit": junit_file})
     loaded = load(scenario, overlay)
     replayed = partial(replay_command, scenario, overlay=overlay)
     preload()

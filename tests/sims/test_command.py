@@ -220,6 +220,56 @@ def test_a_file_that_cannot_be_written_is_said_before_the_run(world: World, tmp_
     assert world.runs == []
 
 
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        (("run", "homes"), "--json"),
+        (("run", "homes"), "--trace"),
+        (("run", "homes"), "--html"),
+        (("run", "homes"), "--junit"),
+        (("replay", "homes", "--seed", "1"), "--html"),
+        (("replay", "homes", "--seed", "1"), "--trace"),
+        (("swarm", "homes", "--seeds", "1"), "--json"),
+        (("swarm", "homes", "--seeds", "1"), "--junit"),
+        (("shrink", "homes", "--seed", "1"), "--output"),
+    ],
+)
+def test_nothing_is_written_over_the_scenario(
+    world: World, tmp_path: Path, verb: tuple[str, ...], option: str
+) -> None:
+    (tmp_path / "homes.toml").write_text("precious")
+    link = tmp_path / "link"
+    link.symlink_to("homes.toml")
+    done = invoke(*verb, option, str(link))
+    assert done.exit_code == 2
+    assert f"{option} {str(link)!r} is SCENARIO itself; name another file" in done.stderr
+    assert (tmp_path / "homes.toml").read_text() == "precious"
+    assert world.runs == []
+
+
+@pytest.mark.parametrize("verb", [("run", "homes"), ("swarm", "homes", "--seeds", "1"), ("grid",)])
+def test_no_file_is_written_over_another(
+    world: World, tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    file = str(tmp_path / "out")
+    done = invoke(*verb, "--json", file, "--junit", f"{tmp_path}/./out")
+    assert done.exit_code == 2
+    assert "--junit" in done.stderr and "is the file of --json, too" in done.stderr
+    assert world.runs == []
+
+
+def test_a_device_keeps_nothing_and_may_be_named_twice(world: World) -> None:
+    assert invoke("run", "homes", "--json", "/dev/null", "--html", "/dev/null").exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit"])
+def test_a_report_is_no_standard_output(world: World, option: str) -> None:
+    done = invoke("run", "homes", option, "-")
+    assert done.exit_code == 2
+    assert "name a file" in done.stderr
+    assert world.runs == []
+
+
 @pytest.mark.parametrize("verb", [("run",), ("swarm", "--seeds", "1"), ("grid", "--ip", "6")])
 def test_a_json_file_on_a_full_disk_costs_not_the_result(
     world: World, verb: tuple[str, ...]
