@@ -55,7 +55,7 @@ class Boot:
 
 
 class KernelMachine:
-    """verb: of ``wice``, with its options. write_config: makes the configuration anew."""
+    """verb: of ``wice``, with its options."""
 
     def __init__(
         self,

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 
 from sims.commands.command import sim
 from sims.files.scenario_file import load_scenario
-from sims.kernel import mesh
 from sims.kernel.gate import MODULES
 from sims.kernel.network import KernelNetwork, open_network
 from sims.kernel.run import run_on_kernel
 from sims.lab.namespaces import LabError
 from sims.lab.registry import LAB_VARIABLE
+from sims.machines import mesh_files
 from sims.running.progress import Progress
 from wice.errors import ConfigError, WiceError
 
@@ -112,7 +112,7 @@ def test_ctrl_c_removes_everything(labs: Path, scenario: Path) -> None:
 def test_a_bootstrap_node_that_cannot_start_is_named_at_once(
     labs: Path, scenario: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mesh, "bootstrap_config", lambda *_, **__: "nonsense")
+    monkeypatch.setattr(mesh_files, "bootstrap_config", lambda *_, **__: "nonsense")
     with pytest.raises(LabError, match=r"^bootstrap-1: the daemon ended with status 2: wice: "):
         run_on_kernel(load_scenario(scenario), 1, labs=labs)
     assert not list(labs.iterdir())
