@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +20,10 @@ from sims.lab.topology import CORE, CORE_BRIDGE, IpVersions, Site, Topology
 pytestmark = pytest.mark.root
 
 PINGS = 40
-FRAMES = 400
+REPLY_TIMEOUT_S = 15
+SILENCE_S = 1
+"""After this time nothing more comes, most likely."""
+FRAMES = 2_000
 FRAME_SIZE_BYTES = 1_000
 RATE_BITS_S = 8e6
 
@@ -39,9 +43,9 @@ def build_linked(labs: Path) -> Iterator[BuildLinked]:
         yield build_linked
 
 
-def ping(lab: Lab, destination: str) -> tuple[int, float, float]:
+def ping(lab: Lab, destination: str, timeout_s: int = REPLY_TIMEOUT_S) -> tuple[int, float, float]:
     """Replies, least and mean round trip in ms."""
-    argv = ["ping", "-q", "-c", str(PINGS), "-i", "0.01", "-W", "1", destination]
+    argv = ["ping", "-q", "-c", str(PINGS), "-i", "0.01", "-W", str(timeout_s), destination]
     output = lab["alice"].run(["sh", "-c", " ".join(argv) + " || true"])
     replies = re.search(r"(\d+) received", output)
     times = re.search(r"= ([0-9.]+)/([0-9.]+)/", output)
@@ -53,27 +57,26 @@ def ping(lab: Lab, destination: str) -> tuple[int, float, float]:
 def test_a_round_trip_takes_the_latency_twice(build_linked: BuildLinked, ip: IpVersions) -> None:
     lab = build_linked("25ms", ip)
     for name in ("bob", "bootstrap"):
-        replies, least_ms, mean_ms = ping(lab, str(lab.nodes[name].public_address))
+        replies, least_ms, _ = ping(lab, str(lab.nodes[name].public_address))
         assert replies == PINGS
-        assert 50 <= least_ms < 75
-        assert mean_ms < 150
+        assert 50 <= least_ms < 100
 
 
 def test_jitter_varies_the_round_trip(build_linked: BuildLinked) -> None:
     lab = build_linked("20ms,15ms")
     _, least_ms, mean_ms = ping(lab, str(lab.nodes["bob"].public_address))
-    assert 10 <= least_ms < 40
+    assert 10 <= least_ms < 60
     assert mean_ms > 1.1 * least_ms
 
 
 def test_loss_takes_its_share_each_way(build_linked: BuildLinked) -> None:
     lab = build_linked("50%")
-    replies, _, _ = ping(lab, str(lab.nodes["bob"].public_address))
+    replies, _, _ = ping(lab, str(lab.nodes["bob"].public_address), SILENCE_S)
     assert 0 < replies < PINGS * 0.6
 
 
 def test_a_rate_holds_what_is_sent_back(build_linked: BuildLinked) -> None:
-    """More than a quarter of a second of it is lost, so much of a burst of 0.4 s."""
+    """Nothing comes before its turn, and what would wait for too long is lost."""
     lab = build_linked(f"{RATE_BITS_S / 1e6:g}mbit")
     ping(lab, str(lab.nodes["bob"].public_address))  # until all are known on the wire
     with lab["alice"].entered():
@@ -82,17 +85,21 @@ def test_a_rate_holds_what_is_sent_back(build_linked: BuildLinked) -> None:
         receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sender, receiver:
         receiver.bind(("0.0.0.0", 5000))
-        receiver.settimeout(1.0)
+        receiver.settimeout(REPLY_TIMEOUT_S)
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        began_s = arrived_s = time.monotonic()
         for _ in range(FRAMES):
             sender.sendto(bytes(FRAME_SIZE_BYTES), (str(lab.nodes["bob"].public_address), 5000))
         received = 0
         try:
             while True:
                 received += len(receiver.recv(2 * FRAME_SIZE_BYTES)) == FRAME_SIZE_BYTES
+                arrived_s = time.monotonic()
+                receiver.settimeout(SILENCE_S)
         except TimeoutError:
             pass
-    assert 0.5 * 0.25 < received * FRAME_SIZE_BYTES * 8 / RATE_BITS_S < 0.8 * 0.4
+    assert 0 < received < FRAMES
+    assert arrived_s - began_s > received * FRAME_SIZE_BYTES * 8 / RATE_BITS_S
 
 
 def test_without_links_there_is_no_process(build: Callable[..., Lab]) -> None:
