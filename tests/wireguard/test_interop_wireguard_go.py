@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ PACKAGES = {
 }
 RELAY = NODE.with_name("delay_relay.py")
 FLOOD = NODE.with_name("handshake_flood.py")
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 STALL_MS = 4_000.0
 """A stalled handshake takes a rekey timeout, 5 s; one that is not, a few hundred ms here."""
 
@@ -102,7 +103,7 @@ class Rig:
         self._go = go
         self._stack.callback(_stop, go)
         control = Path(f"/proc/{go.pid}/root/run/wireguard/wg0.sock")
-        _wait_for(control.exists, "wireguard-go's control socket")
+        _wait_for(lambda: _listens(control), "wireguard-go's control socket")
         self.wg("setconf", "wg0", "/dev/stdin", stdin=config)
         command("ip", "-n", self.theirs, "address", "add", f"{THEIRS_INSIDE}/24", "dev", "wg0")
         command("ip", "-n", self.theirs, "link", "set", "wg0", "up", "mtu", "1420")
@@ -157,6 +158,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait(timeout=START_TIMEOUT_S)
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _listens(path: Path) -> bool:
+    """A socket's file is there a moment before anybody listens."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def _wait_for(condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
