@@ -22,6 +22,7 @@ from wice.linux import LinuxPlatform
 from wice.platform import LinkConfig
 
 CLONE_NEWNET = 0x40000000
+TIMEOUT_S = 30.0
 
 
 def interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
@@ -180,7 +181,7 @@ def test_a_refused_value_is_named(tun: linux.LinuxTun) -> None:
 async def test_packets_come_out_of_the_tun_and_go_in(tun: linux.LinuxTun) -> None:
     config = LinkConfig((interface("10.99.0.1/24"),), (), 1420)
     LinuxPlatform().configure_link("wtest0", config)
-    with trio.fail_after(10):
+    with trio.fail_after(TIMEOUT_S):
         with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as udp:
             await udp.bind(("10.99.0.1", 0))
             await udp.sendto(b"out", ("10.99.0.7", 7777))
@@ -203,7 +204,7 @@ async def test_what_is_no_packet_is_refused_and_counted(tun: linux.LinuxTun) -> 
 
 @pytest.mark.root
 async def test_closing_ends_a_waiting_read(tun: linux.LinuxTun) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(TIMEOUT_S):
         async with trio.open_nursery() as nursery:
 
             async def read_until_closed() -> None:
@@ -221,13 +222,16 @@ async def test_closing_ends_a_waiting_read(tun: linux.LinuxTun) -> None:
 @pytest.mark.root
 async def test_a_removed_interface_is_an_error_that_says_so(tun: linux.LinuxTun) -> None:
     ip("link", "delete", "wtest0")
-    with trio.fail_after(10), pytest.raises(DeviceNotFoundError, match="interface was removed"):
+    with (
+        trio.fail_after(TIMEOUT_S),
+        pytest.raises(DeviceNotFoundError, match="interface was removed"),
+    ):
         await tun.read()
 
 
 @pytest.mark.root
 async def test_a_burst_of_changes_is_one_notice(own_network: None) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(TIMEOUT_S):
         async with LinuxPlatform().watch_network() as changes:
             for number in range(5):
                 ip("address", "add", f"10.40.0.{number + 1}/32", "dev", "lo")

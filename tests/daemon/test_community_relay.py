@@ -26,7 +26,7 @@ from wice.wireguard.port import SharedPort, open_port
 
 HOST = "127.0.0.1"
 LOOPBACK = (ip_network("127.0.0.0/8"),)
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 WALL_S = 1_700_000_000.0
 CHECK = encode(Method.BINDING, Class.REQUEST, bytes(12))
 

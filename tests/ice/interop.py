@@ -18,7 +18,7 @@ from wice.datagram import Carrier, Datagram, Endpoint, Path
 from wice.stun import is_stun
 
 AIOICE = (sys.executable, str(FilePath(__file__).with_name("aioice_peer.py")))
-END_TIMEOUT_S = 5
+END_TIMEOUT_S = 30
 
 
 class SocketPort:

@@ -13,7 +13,7 @@ def test_the_program_of_the_page_connects_two_agents() -> None:
     body = program.split("\n\n", 1)[1].splitlines()
     assert len([line for line in body if line]) <= 36, "thirty lines, more or less"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Path(remote=") == 2

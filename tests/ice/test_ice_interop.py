@@ -18,7 +18,7 @@ from wice.ice import (
     parse_candidate,
 )
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 LATE_S = 0.1
 HELLO = "hello from aioice"
 

@@ -23,7 +23,7 @@ DEAD = LineModel(None, None)
 PORT = 5_000
 SILENCE_S = 0.3
 """How long is waited for what shall not come."""
-ANSWER_S = 5.0
+ANSWER_S = 30.0
 
 Address = tuple[str, int]
 Open = Callable[..., KernelNetwork]

@@ -14,7 +14,7 @@ from sims.lab.topology import IpVersions, Site, Topology
 
 pytestmark = pytest.mark.root
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 PORT = 40_000
 
 

@@ -14,7 +14,7 @@ from sims.lab.topology import CORE, Site, Topology
 
 pytestmark = pytest.mark.root
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 INSIDE_PORT = 40_000
 Address = tuple[str, int]
 OpenSocket = Callable[[Lab, str, int], socket.socket]

@@ -23,7 +23,7 @@ from sims.lab.topology import Site, Topology
 
 pytestmark = pytest.mark.root
 
-HANG_S = 20.0
+HANG_S = 60.0
 """A process that has not ended after this time never will."""
 
 TOPOLOGY = Topology((Site("alice", NAT_KINDS["port-restricted"]), Site("bob", NAT_KINDS["none"])))

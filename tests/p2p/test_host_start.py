@@ -21,7 +21,7 @@ LIBRARY_PROTOCOLS = ("/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"
 
 CHECKPOINTS_MAX = 200
 """More than a start has."""
-HUNG_AFTER_S = 5.0
+HUNG_AFTER_S = 30.0
 
 
 @pytest.fixture

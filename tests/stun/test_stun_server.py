@@ -32,6 +32,7 @@ from wice.stun.driver import port_error, serve_stun
 TRANSACTION_ID = bytes(range(12))
 SOURCE = Endpoint("198.51.100.7", 40_000)
 REQUEST = encode(Method.BINDING, Class.REQUEST, TRANSACTION_ID)
+TIMEOUT_S = 30.0
 
 
 PORTS = {3478: 3479, 3479: 3478}
@@ -250,7 +251,7 @@ async def test_serves_both_families_on_two_ports_and_answers_from_where_it_was_a
     nursery: trio.Nursery,
 ) -> None:
     bound = await nursery.start(serve_stun, (0, 0))
-    with trio.fail_after(5):
+    with trio.fail_after(TIMEOUT_S):
         for endpoint in bound:
             family = socket.AF_INET6 if endpoint.is_ipv6 else socket.AF_INET
             # 127.0.0.2 is not the address that the kernel would choose by itself.
@@ -277,7 +278,10 @@ async def test_answers_from_another_port_and_address_where_it_is_asked_to(
     start = partial(serve_stun, (0, 0), public_addresses=("127.0.0.2", "127.0.0.3", "::1"))
     bound = await nursery.start(start)
     first, second = (endpoint.port for endpoint in bound if not endpoint.is_ipv6)
-    with trio.fail_after(5), trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    with (
+        trio.fail_after(TIMEOUT_S),
+        trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
         await client.bind(("127.0.0.1", 0))
         asked = Endpoint("127.0.0.2", first)
         assert await _origin_of(client, asked, Change.PORT) == Endpoint("127.0.0.2", second)
@@ -290,7 +294,10 @@ async def test_answers_from_another_port_and_address_where_it_is_asked_to(
 
 async def test_a_single_port_has_one_beside_it_to_answer_from(nursery: trio.Nursery) -> None:
     (bound,) = await nursery.start(partial(serve_stun, (0,), hosts=("127.0.0.1",)))
-    with trio.fail_after(5), trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    with (
+        trio.fail_after(TIMEOUT_S),
+        trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
         await client.bind(("127.0.0.1", 0))
         origin = await _origin_of(client, bound, Change.PORT)
     assert origin.host == bound.host

@@ -33,6 +33,7 @@ from wice.wireguard.embedded import EmbeddedDevice, open_embedded
 from wice.wireguard.port import RECEIVED_DATAGRAMS_MAX, SENDING_DATAGRAMS_MAX, open_port
 
 HEADER_SIZE_BYTES = 20
+TIMEOUT_S = 30.0
 
 
 class MemoryTun:
@@ -166,7 +167,7 @@ async def test_both_families_share_one_port_number() -> None:
         for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             with trio.socket.socket(family, socket.SOCK_DGRAM) as other:
                 await other.sendto(b"hello", (host, device.port.port))
-                with trio.fail_after(10):
+                with trio.fail_after(TIMEOUT_S):
                     received = await device.port.receive()
                 assert received.data == b"hello" and received.destination == host
 
@@ -216,7 +217,7 @@ async def test_a_datagram_the_host_cannot_send_is_dropped_and_counted() -> None:
             await trio.lowlevel.checkpoint()
         # The port still works.
         device.port.send(b"to ourselves", Path(Endpoint("127.0.0.1", device.port.port)))
-        with trio.fail_after(10):
+        with trio.fail_after(TIMEOUT_S):
             assert (await device.port.receive()).data == b"to ourselves"
 
 
@@ -230,7 +231,7 @@ async def test_nothing_is_taken_that_came_through_a_tunnel() -> None:
             await trio.lowlevel.checkpoint()
         device.port.refused_interfaces = set()
         device.port.send(b"hello again", Path(Endpoint("127.0.0.1", device.port.port)))
-        with trio.fail_after(10):
+        with trio.fail_after(TIMEOUT_S):
             assert (await device.port.receive()).data == b"hello again"
 
 
@@ -239,7 +240,7 @@ async def test_the_source_address_is_the_one_asked_for() -> None:
         for source in ("127.0.0.5", "127.0.0.6"):
             path = Path(Endpoint("127.0.0.9", device.port.port), source)
             device.port.send(b"hello", path)
-            with trio.fail_after(10):
+            with trio.fail_after(TIMEOUT_S):
                 received = await device.port.receive()
             assert received.source == Endpoint(source, device.port.port)
             assert received.destination == "127.0.0.9"
@@ -257,7 +258,7 @@ async def test_waiting_datagrams_are_bounded_and_the_oldest_go() -> None:
 
 
 async def test_a_flood_from_the_host_waits_in_the_tun_and_is_not_dropped() -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(TIMEOUT_S):
         async with open_ipv4_pair() as (left, right):
             left.add_peer(right)
             right.add_peer(left)
@@ -281,7 +282,7 @@ async def test_refused_wireguard_messages_are_counted_and_end_nothing() -> None:
     events = EventStream()
     async with open_device(events) as (device, _):
         to_ourselves = Path(Endpoint("127.0.0.1", device.port.port))
-        with events.subscribe() as stream, trio.fail_after(10):
+        with events.subscribe() as stream, trio.fail_after(TIMEOUT_S):
             for message in (b"\x04\0\0\0" + bytes(28), b"\x01\0\0\0", b"\x01\0\0\0" + bytes(144)):
                 device.port.transmit(message, to_ourselves)
             reasons = []
