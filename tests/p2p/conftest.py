@@ -20,11 +20,12 @@ from p2p.section import NodeAddress, TcpAddress
 from p2p.streams import FrameStream, StreamClosedError
 from wice.errors import SignalingUnavailableError
 from wice.events import Dropped, Event
-from wice.keys import LocalKeyHolder, PrivateKey, PublicKey
+from wice.keys import EPOCH_LENGTH_S, LocalKeyHolder, PrivateKey, PublicKey
 from wice.platform import NetworkInterface
 from wice.signaling.transport import RelayLender
 
 LOOPBACK = "127.0.0.1"
+HOUR_S = 3_600.0
 PATIENCE_S = 30.0
 """A test that waits longer for one thing hangs."""
 
@@ -59,7 +60,8 @@ class LoopbackPlatform:
     """A host with a loopback interface and a clock that a test may turn."""
 
     def __init__(self) -> None:
-        self.clock_offset_s = 0.0
+        # No test crosses into the next epoch, or hour, by chance.
+        self.clock_offset_s = (EPOCH_LENGTH_S + HOUR_S) / 2 - time.time() % EPOCH_LENGTH_S
         self._watchers: list[trio.MemorySendChannel[None]] = []
 
     def change_network(self) -> None:
