@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from wice.keys import PrivateKey
 
 Output = subprocess.CompletedProcess[str]
@@ -47,6 +49,53 @@ def test_a_full_disk_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert_one_line(run, 1, "cannot write: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("sim", "run", "two-homes", "--seed", "x"),
+            "invalid value for '--seed': 'x' is not a valid whole number; "
+            "see `wice sim run --help`",
+        ),
+        (("sim", "shrink", "two-homes"), "missing option '--seed'; see `wice sim shrink --help`"),
+        (("sim", "rnu"), "no such command 'rnu'. Did you mean 'run'?"),
+        (("status", "--jsn"), "no such option '--jsn'. Did you mean '--json'?"),
+        (
+            ("sim", "new", "."),
+            "invalid value for '[FILE]': File '.' is a directory; see `wice sim new --help`",
+        ),
+        (
+            ("pubkey", "odd\nname"),
+            "got unexpected extra argument (odd name); see `wice pubkey --help`",
+        ),
+    ],
+)
+def test_a_mistake_of_usage_is_one_line(arguments: tuple[str, ...], said: str) -> None:
+    run = wice(*arguments)
+    assert_one_line(run, 2)
+    assert run.stderr == f"wice: {said}\n"
+
+
+def test_no_verb_shows_what_there_is() -> None:
+    run = wice()
+    assert run.returncode == 2
+    assert "Commands:" in run.stderr
+
+
+def test_ctrl_c_while_modules_are_loaded_is_no_traceback() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'wice.cli.commands': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from wice.cli import main\n"
+        "main()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (130, "")
 
 
 def test_help_names_the_verbs() -> None:

@@ -41,7 +41,7 @@ SUBJECTS_MAX: Final = 2
 """Machines that a replay offers to tell more of."""
 
 
-@click.command()
+@click.command(short_help="Run SCENARIO once.")
 @scenario_argument
 @seed_option
 @overlay_option
@@ -108,7 +108,7 @@ def run(
 
 @click.command()
 @scenario_argument
-@click.option("--seed", type=SEED_TYPE, required=True, help="The one that failed.")
+@click.option("--seed", metavar="N", type=SEED_TYPE, required=True, help="The one that failed.")
 @click.option(
     "--only",
     metavar="MACHINE",

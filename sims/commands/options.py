@@ -19,8 +19,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 STDOUT: Final = "-"
 DEFAULT_SEED: Final = 1
 SEED_MAX: Final = 2**63 - 1
-SEED_TYPE: Final = click.IntRange(0, SEED_MAX)
 JOBS_MAX: Final = 1_024
+
+
+class WholeNumber(click.IntRange):
+    """Within bounds, and called so where it is none."""
+
+    name = "whole number"
+
+
+SEED_TYPE: Final = WholeNumber(0, SEED_MAX)
 
 
 def check_writable(
@@ -85,7 +93,7 @@ json_option = output_option(
 jobs_option = click.option(
     "--jobs",
     metavar="J",
-    type=click.IntRange(1, JOBS_MAX),
+    type=WholeNumber(1, JOBS_MAX),
     help="How many run at the same time.  [default: one for each processor]",
 )
 scenario_argument = click.argument("scenario", metavar="SCENARIO")
@@ -95,7 +103,9 @@ overlay_option = click.option(
     help="What carries the daemons' messages, whatever SCENARIO says: in-process simulates no "
     "overlay, for larger meshes.",
 )
-seed_option = click.option("--seed", type=SEED_TYPE, default=DEFAULT_SEED, show_default=True)
+seed_option = click.option(
+    "--seed", metavar="N", type=SEED_TYPE, default=DEFAULT_SEED, show_default=True
+)
 
 
 def load(name: str, overlay: str | None = None) -> "Scenario":

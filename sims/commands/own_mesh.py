@@ -31,7 +31,7 @@ LARGE_PAIRS: Final = 880
 _force_option = click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 
 
-@click.command()
+@click.command(short_help="Write a scenario with comments, ready to run.")
 @click.argument(
     "file",
     metavar="[FILE]",
@@ -54,7 +54,7 @@ def new(file: str, force: bool) -> None:
         click.echo(f"{file} is there; run it: {_run_command(file)}")
 
 
-@click.command("from-config")
+@click.command("from-config", short_help="Make a scenario of a mesh's own configurations.")
 @click.argument(
     "configs",
     metavar="CONFIG...",

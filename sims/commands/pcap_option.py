@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from sims.commands.options import WholeNumber
+
 if TYPE_CHECKING:
     from sims.capture.capture import Capture
 
@@ -28,7 +30,7 @@ def pcap_options(command: Command) -> Command:
     size_max = click.option(
         "--pcap-max-mb",
         metavar="MB",
-        type=click.IntRange(1, SIZE_MAX_MB),
+        type=WholeNumber(1, SIZE_MAX_MB),
         default=SIZE_MAX_DEFAULT_MB,
         show_default=True,
         help="What is captured of all interfaces together.",

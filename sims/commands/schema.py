@@ -7,7 +7,7 @@ import click
 from sims.commands.finishing import exit_if, noting
 
 
-@click.command()
+@click.command(short_help="Print a JSON schema of scenario files.")
 def schema() -> None:
     """Print a JSON schema of scenario files, with which editors complete and check them."""
     from sims.files.schema import scenario_schema

@@ -85,9 +85,9 @@ def shrink_to_file(
     return not shrunk.is_interrupted
 
 
-@click.command()
+@click.command(short_help="Make a seed that fails as small as it can be.")
 @scenario_argument
-@click.option("--seed", type=SEED_TYPE, required=True, help="The one that failed.")
+@click.option("--seed", metavar="N", type=SEED_TYPE, required=True, help="The one that failed.")
 @click.option(
     "--check",
     metavar="NAME",

@@ -11,6 +11,7 @@ from sims.commands.options import (
     DEFAULT_SEED,
     SEED_TYPE,
     STDOUT,
+    WholeNumber,
     check_apart,
     jobs_option,
     json_option,
@@ -30,18 +31,19 @@ DEFAULT_SEEDS: Final = 100
 SEEDS_MAX: Final = 1_000_000
 
 
-@click.command()
+@click.command(short_help="Run SCENARIO with many seeds, a process each.")
 @click.argument("scenario", metavar="[SCENARIO]", default=DEFAULT_SCENARIO)
 @click.option(
     "--seeds",
     metavar="N",
-    type=click.IntRange(1, SEEDS_MAX),
+    type=WholeNumber(1, SEEDS_MAX),
     default=DEFAULT_SEEDS,
     show_default=True,
     help="How many seeds.",
 )
 @click.option(
     "--first-seed",
+    metavar="N",
     type=SEED_TYPE,
     default=DEFAULT_SEED,
     show_default=True,

@@ -16,10 +16,11 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 def main() -> NoReturn:
     """Run ``wice`` and exit: 0, 1 when the host or the network refused, 2 for a wrong input."""
-    from wice.cli.commands import wice
-
     try:
-        wice.main(prog_name="wice", standalone_mode=True)
+        sys.exit(_run())
+    except KeyboardInterrupt:
+        # Before a verb has begun, as while modules are loaded.
+        sys.exit(EXIT_INTERRUPTED)
     except BaseExceptionGroup as group:
         leaf = first_wice_error(group)
         if leaf is None or "--debug" in sys.argv:
@@ -35,7 +36,27 @@ def main() -> NoReturn:
         _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         _exit_with(DeviceRejectedError(f"{where}cannot write: {error.strerror}"))
-    sys.exit(0)
+
+
+def _run() -> int:
+    """The exit status of the verb that the command line names."""
+    import click
+    from click.exceptions import NoArgsIsHelpError
+
+    from wice.cli.commands import wice
+    from wice.cli.usage import usage_line
+
+    try:
+        status = wice.main(prog_name="wice", standalone_mode=False)
+    except click.Abort:
+        return EXIT_INTERRUPTED
+    except NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        sys.stderr.write(f"wice: {usage_line(error)}\n")
+        return error.exit_code
+    return status if isinstance(status, int) else 0
 
 
 def first_wice_error(group: BaseExceptionGroup[BaseException]) -> WiceError | None:
