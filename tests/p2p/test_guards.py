@@ -40,6 +40,10 @@ from p2p.section import TcpAddress
 LOOPBACK = Multiaddr("/ip4/127.0.0.1/tcp/0")
 MESHSUB = "/meshsub/1.1.0"
 ECHO = "/echo/1"
+PATIENCE_S = 30.0
+"""What has not come to be after this time never will."""
+SILENCE_S = 1.5
+"""So long is waited for what shall not come to be."""
 
 OpenHost = Callable[..., AbstractAsyncContextManager[IHost]]
 
@@ -103,7 +107,7 @@ async def a_client_of(server: IHost) -> AsyncIterator[IHost]:
 
 async def connect(client: IHost, server: IHost) -> None:
     info = PeerInfo(server.get_id(), server.get_transport_addrs())
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_S):
         await client.connect(info)
 
 
@@ -114,18 +118,23 @@ async def is_serving(server: IHost) -> bool:
         async with a_client_of(server) as client:
             stream = await client.new_stream(server.get_id(), [ECHO])
             await stream.write(b"?")
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE_S):
                 answer = await stream.read(1)
     except* (BaseLibp2pError, trio.TooSlowError):
         pass
     return answer == b"?"
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what the library does not announce."""
-    with trio.fail_after(10):
+async def comes_to_be(condition: Callable[[], bool], wait_s: float) -> bool:
+    """Whether it does, in that time, where the library announces nothing."""
+    with trio.move_on_after(wait_s):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
+    return condition()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    assert await comes_to_be(condition, PATIENCE_S)
 
 
 async def echo(stream: INetStream) -> None:
@@ -292,7 +301,7 @@ async def flood_a_stream(open_any: OpenHost) -> int:
             raw = stream.muxed_stream
             chunk = bytes(60_000)
             header = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, raw.stream_id, len(chunk))
-            kept = 0
+            kept = sent = 0
             for _ in range(70):
                 if connection.is_closed:
                     break
@@ -300,9 +309,10 @@ async def flood_a_stream(open_any: OpenHost) -> int:
                     await raw.conn._write_frame(header + chunk)
                 except Exception:  # noqa: BLE001 — closed on us, of which there are many forms
                     break
+                sent += len(chunk)
                 kept = max(kept, sum(len(buffer) for buffer in buffers.values()))
-            with trio.move_on_after(1):
-                while not connection.is_closed:
+            with trio.fail_after(PATIENCE_S):
+                while kept < sent and not connection.is_closed:
                     kept = max(kept, sum(len(buffer) for buffer in buffers.values()))
                     await trio.sleep(0.01)
             return kept
@@ -335,7 +345,7 @@ async def survives_cancelled_writers(server: IHost, client: IHost) -> bool:
                 for _ in range(steps):
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 nursery.cancel_scope.cancel()
-        with trio.move_on_after(2):
+        with trio.move_on_after(PATIENCE_S):
             probe = await client.new_stream(server.get_id(), [ECHO])
             await probe.write(b"?")
             answer = await probe.read(1)
@@ -368,28 +378,26 @@ async def test_guarded_writes_whole_frames(guarded: Guarded) -> None:
 # 6. Dials that nobody asked for
 
 
-async def dials_on_its_own(open_any: OpenHost) -> bool:
+async def dials_on_its_own(open_any: OpenHost, wait_s: float) -> bool:
     """Whether a host that loses one peer dials another whose address it happens to know."""
     async with stock() as other, open_any() as host:
         addresses = other.get_transport_addrs()
         host.get_peerstore().add_addrs(other.get_id(), addresses, ttl=1_000)
         async with stock() as first:
             await connect(host, first)
-        with trio.move_on_after(1):
-            await eventually(lambda: other.get_id() in host.get_connected_peers())
-        return other.get_id() in host.get_connected_peers()
+        return await comes_to_be(lambda: other.get_id() in host.get_connected_peers(), wait_s)
 
 
 async def test_stock_dials_whoever_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_connector, "_addr_is_routable", lambda _addr: True)
-    assert await dials_on_its_own(stock)
+    assert await dials_on_its_own(stock, PATIENCE_S)
 
 
 async def test_guarded_dials_whom_it_is_told_to(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auto_connector, "_addr_is_routable", lambda _addr: True)
-    assert not await dials_on_its_own(guarded)
+    assert not await dials_on_its_own(guarded, SILENCE_S)
 
 
 # 7. Connections that say nothing
@@ -433,7 +441,7 @@ async def test_guarded_has_room_beside_silent_connections(
 # 8. Connections that end with much to answer
 
 
-async def forgets_a_connection_that_is_gone(open_any: OpenHost) -> bool:
+async def forgets_a_connection_that_is_gone(open_any: OpenHost, wait_s: float) -> bool:
     async with open_any() as host, stock(listen=False) as client:
         await connect(client, host)
         (ours,) = host.get_network().get_connections(client.get_id())
@@ -448,17 +456,15 @@ async def forgets_a_connection_that_is_gone(open_any: OpenHost) -> bool:
         linger = struct.pack("ii", 1, 0)  # closing sends RST
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         stream.socket.close()
-        with trio.move_on_after(2):
-            await eventually(lambda: ours.is_closed)
-        return bool(ours.is_closed)
+        return await comes_to_be(lambda: bool(ours.is_closed), wait_s)
 
 
 async def test_stock_keeps_a_connection_that_is_gone() -> None:
-    assert not await forgets_a_connection_that_is_gone(stock)
+    assert not await forgets_a_connection_that_is_gone(stock, SILENCE_S)
 
 
 async def test_guarded_forgets_a_connection_that_is_gone(guarded: Guarded) -> None:
-    assert await forgets_a_connection_that_is_gone(guarded)
+    assert await forgets_a_connection_that_is_gone(guarded, PATIENCE_S)
 
 
 # The DHT's clients in routing tables, and what else is ours to settle
@@ -474,7 +480,7 @@ async def test_stock_dht_puts_clients_into_its_table() -> None:
         table, asking = served._service.routing_table, asked._service
         await connect(client, server)
         await asking.routing_table.add_peer(PeerInfo(server.get_id(), server.get_transport_addrs()))
-        with trio.move_on_after(3):
+        with trio.move_on_after(PATIENCE_S):
             await asking.get_value("/wice/nothing-here")
         await eventually(lambda: table.peer_in_table(client.get_id()))
 
