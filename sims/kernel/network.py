@@ -4,13 +4,10 @@ Nothing of it is in the namespace of the machine itself, as with the lab, in who
 stands.
 """
 
-import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
-
-from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
 from sims.kernel.layout import Cable, Layout, Router
 from sims.kernel.rules import (
@@ -21,17 +18,13 @@ from sims.kernel.rules import (
     partition_rules,
 )
 from sims.kernel.wires_process import Config, WiresProcess
-from sims.lab.frame_process import open_tap
-from sims.lab.lab import set_sysctls
-from sims.lab.namespaces import LabError, Namespace, lab_error
 from sims.lab.nat import LAN, NAT_TABLE
-from sims.lab.registry import LAB_VARIABLE, LABS_DIRECTORY, LEASH, Registration, clean
-from sims.lab.requirements import missing
+from sims.lab.registered_network import RegisteredNetwork, add_address, open_registered
+from sims.lab.registry import LABS_DIRECTORY, LEASH, Registration
 from sims.lab.topology import IPAddress, IPInterface, IPNetwork, IpVersions, Node, Role
 from sims.model.link import LineModel
 from sims.model.nat import NatModel
 from sims.model.scenario import Scenario
-from sims.runtime.interrupts import undisturbed
 
 _IP: Final = {(4,): IpVersions.V4, (6,): IpVersions.V6, (4, 6): IpVersions.DUAL}
 
@@ -53,15 +46,14 @@ class Block:
         self._lift(self)
 
 
-class KernelNetwork:
+class KernelNetwork(RegisteredNetwork):
     """Namespaces by name: ``CORE``, machines and bootstrap nodes by theirs, and of routers the
     site's and a number, as ``home-1/0``."""
 
     def __init__(self, scenario: Scenario, seed: int, registration: Registration) -> None:
+        super().__init__(registration)
         self.layout = Layout(scenario)
         self._seed = seed
-        self._registration = registration
-        self._namespaces: dict[str, Namespace] = {}
         self._wires: WiresProcess | None = None
         self._lines = {
             name: cable.line
@@ -73,18 +65,6 @@ class KernelNetwork:
         }
         self._plugged |= {name: name for name in self.layout.bootstraps}
         self._blocks: list[Block] = []
-
-    @property
-    def id(self) -> str:
-        return self._registration.id
-
-    @property
-    def directory(self) -> Path:
-        """Private to this user; removed with the network."""
-        return self._registration.directory
-
-    def __getitem__(self, name: str) -> Namespace:
-        return self._namespaces[name]
 
     # Building it
 
@@ -100,20 +80,19 @@ class KernelNetwork:
             self._add_namespace(Node(name, Role.HOST), ip)
         self._wires = self._start_wires()
         for router in layout.routers:
-            self._batch(router.node, self._router_commands(router))
+            self._configure(router.node, self._router_commands(router))
             self._set_rules(router)
         for (machine, site), cable in layout.places.items():
             setup = [f"link set {cable.interface} mtu {layout.mtu_bytes(cable)}"]
             if self._plugged[machine] == site:
                 setup += ["link set lo up", *_up(cable)]
-            self._batch(machine, setup)
+            self._configure(machine, setup)
         self._wires.wait_ready()
 
     def close(self) -> None:
         if self._wires is not None:
             self._wires.close()
-        for namespace in self._namespaces.values():
-            namespace.close()
+        super().close()
 
     def check(self) -> None:
         """Raise LabError when lines carry nothing any more."""
@@ -125,32 +104,23 @@ class KernelNetwork:
         assert self._wires is not None
         return self._wires.finish().get("carried", 0)
 
-    def _add_namespace(self, node: Node, ip: IpVersions) -> None:
-        namespace = self._namespaces[node.name] = Namespace()
-        set_sysctls(node, namespace, ip)
-
     def _start_wires(self) -> WiresProcess:
         descriptors: list[int] = []
         lines: list[LineModel] = []
         for cable in self.layout.cables:
             if cable.line is None:
                 continue
-            for node, interface in (
-                (cable.node, cable.interface),
-                (cable.parent.node, cable.port),
-            ):
-                with self[node].entered():
-                    descriptors.append(open_tap(interface))
+            descriptors.append(self._open_tap(cable.node, cable.interface))
+            descriptors.append(self._open_tap(cable.parent.node, cable.port))
             lines.append(cable.line)
         config = Config(self._seed, descriptors, lines)
-        environment = {**os.environ, LAB_VARIABLE: self.id}
-        return WiresProcess(config, LEASH, environment, self.directory / "wires.log")
+        return WiresProcess(config, LEASH, self._environment(), self.directory / "wires.log")
 
     def _router_commands(self, router: Router) -> Iterator[str]:
         yield "link set lo up"
         yield f"link add {LAN} type bridge"
         for address in router.lan.gateways:
-            yield _add(LAN, address)
+            yield add_address(LAN, address)
         yield f"link set {LAN} up"
         for cable in self.layout.cables:
             if cable.parent is not router:
@@ -180,7 +150,7 @@ class KernelNetwork:
         if router.is_edge:
             translates = router.nat is not None
             text += firewall_rules(router.site.firewall, translates=translates)
-        self[router.node].run(["nft", "-f", "-"], text)
+        self._load_rules(router.node, text)
 
     def _inside(self, router: Router) -> IPAddress | None:
         """Who has the public address of a one-to-one NAT."""
@@ -198,9 +168,6 @@ class KernelNetwork:
         for name, lifetime_s in (("", unreplied_s), ("_stream", nat.lifetime_s)):
             value = max(1, round(lifetime_s))
             self[node].set_sysctl(f"netfilter.nf_conntrack_udp_timeout{name}", value)
-
-    def _batch(self, node: str, commands: Iterable[str]) -> None:
-        self[node].run(["ip", "-batch", "-"], "\n".join(commands))
 
     # What happens to it
 
@@ -233,14 +200,14 @@ class KernelNetwork:
         inner = layout.by_site[site][0]
         gateways = inner.lan.gateways
         layout.renumber(site, versions)
-        self._batch(inner.node, _changed(LAN, gateways, inner.lan.gateways))
+        self._configure(inner.node, _changed(LAN, gateways, inner.lan.gateways))
         for cable in touched:
             commands = list(_changed(cable.interface, addresses[id(cable)], cable.addresses))
-            self._batch(cable.node, [*commands, *_default_routes(cable)])
+            self._configure(cable.node, [*commands, *_default_routes(cable)])
         for router in layout.routers:
             after = list(layout.routes_of(router))
             gone = [network for network, _ in before[router.node] if network not in dict(after)]
-            self._batch(
+            self._configure(
                 router.node,
                 [
                     *(f"route delete {network}" for network in gone),
@@ -263,10 +230,6 @@ class KernelNetwork:
             return True
         # Who is in no network gets its addresses when it comes back.
         return self._plugged[cable.node] == site and self._is_up(cable.node, cable)
-
-    def _forget_flows(self, node: str) -> None:
-        with self[node].entered(), NFCTSocket() as flows:
-            flows.flush()
 
     def block(self, sources: Collection[str], destinations: Collection[str]) -> Block:
         """Let nothing pass from machines at ``sources`` to machines at ``destinations``."""
@@ -297,21 +260,21 @@ class KernelNetwork:
             text = f"table {PARTITION_TABLE}\ndelete table {PARTITION_TABLE}\n"
             if any(ports.values()):
                 text += partition_rules(ports)
-            self[node].run(["nft", "-f", "-"], text)
+            self._load_rules(node, text)
 
     def unplug(self, machine: str) -> None:
         """Leave the network in which it is, if it is in one."""
         cable = self.layout.places[machine, self._plugged[machine]]
         deletes = [f"address delete {address} dev {cable.interface}" for address in cable.addresses]
         if self._is_up(machine, cable):
-            self._batch(machine, [*deletes, f"link set {cable.interface} down"])
+            self._configure(machine, [*deletes, f"link set {cable.interface} down"])
 
     def plug(self, machine: str, site: str) -> None:
         """Join the network of ``site``."""
         cable = self.layout.places[machine, site]
         self._plugged[machine] = site
         if not self._is_up(machine, cable):
-            self._batch(machine, _up(cable))
+            self._configure(machine, _up(cable))
         innermost = cable.parent
         if innermost.nat is not None and innermost.nat.is_one_to_one:
             self._set_rules(innermost)
@@ -321,39 +284,23 @@ class KernelNetwork:
         return all(str(address) in shown for address in cable.addresses)
 
 
-@contextmanager
 def open_network(
     scenario: Scenario, seed: int, labs: Path = LABS_DIRECTORY
-) -> Iterator[KernelNetwork]:
+) -> AbstractContextManager[KernelNetwork]:
     """Build the internet of ``scenario``, and remove it at the end, whatever the end is.
 
     Raise LabError when the machine lacks something.
     """
-    if lacking := missing():
-        raise LabError(lacking.replace("the lab", "the kernel engine"))
-    try:
-        clean(labs=labs)
-        registration = Registration(labs)
-    except OSError as error:
-        raise lab_error(error) from error
-    network = KernelNetwork(scenario, seed, registration)
-    try:
-        try:
-            network.build()
-        except OSError as error:
-            raise lab_error(error) from error
-        yield network
-    finally:
-        with undisturbed():
-            try:
-                network.close()
-            finally:
-                registration.remove()
+
+    def make(registration: Registration) -> KernelNetwork:
+        return KernelNetwork(scenario, seed, registration)
+
+    return open_registered(make, labs, "the kernel engine")
 
 
 def _up(cable: Cable) -> Iterator[str]:
     for address in cable.addresses:
-        yield _add(cable.interface, address)
+        yield add_address(cable.interface, address)
     yield f"link set {cable.interface} up"
     yield from _default_routes(cable)
 
@@ -369,9 +316,4 @@ def _changed(
     for old, new in zip(before, after, strict=True):
         if old != new:
             yield f"address delete {old} dev {interface}"
-            yield _add(interface, new)
-
-
-def _add(interface: str, address: IPInterface) -> str:
-    # Nobody else has it, and a second of looking for one that does is not waited for.
-    return f"address add {address} dev {interface}{' nodad' if address.version == 6 else ''}"
+            yield add_address(interface, new)
