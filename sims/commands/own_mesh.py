@@ -129,7 +129,8 @@ def _summary(output: str, mesh: "OwnMesh") -> list[str]:
         relays = "that relay" if scenario.has_relay else "that do not relay"
         bootstraps = f"{scenario.bootstraps} bootstrap nodes {relays}"
     shown = UNNAMED if output == STDOUT else output
-    lines = [f"{shown}: {len(scenario.machines)} machines, {bootstraps}"]
+    machines = len(scenario.machines)
+    lines = [f"{shown}: {machines} machine{'s' * (machines != 1)}, {bootstraps}"]
     lines += _sites_by_kind(mesh) if len(mesh.sites) > SITES_SHOWN_MAX else _sites(mesh)
     lines += [f"in the simulator {one_line(sentence)}" for sentence in mesh.otherwise]
     pairs = len(scenario.pairs)

@@ -127,6 +127,7 @@ def shrink(
     seed, and writes nothing then.
     """
     check_apart(scenario, {"--output": output})
+    _check_is_known(check)
     from sims.many.shrink import DoesNotFailError
 
     loaded = load(scenario, overlay)
@@ -140,6 +141,18 @@ def shrink(
         click.echo(f"wice: {output or '.'} cannot be written: {error.strerror}", err=True)
         raise SystemExit(EXIT_FAILED) from None
     raise SystemExit(0 if went_on else EXIT_INTERRUPTED)
+
+
+def _check_is_known(check: str | None) -> None:
+    """Or a misspelt name would be a seed that does not fail."""
+    from sims.report.words import CHECK_MEANINGS
+    from wice.section import suggest
+
+    if check is not None and check not in CHECK_MEANINGS:
+        names = tuple(CHECK_MEANINGS)
+        raise click.BadParameter(
+            f"{check!r} is no check; {suggest(check, names, 'checks')}", param_hint="--check"
+        )
 
 
 def shrink_causes(

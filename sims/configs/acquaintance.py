@@ -83,6 +83,8 @@ class Acquaintances:
         paths: dict[str, Member] = {}
         for member in self._members:
             if member.name in paths:
+                if member.config.path.samefile(paths[member.name].config.path):
+                    raise ConfigError(str(member.config.path), "is named twice", "name it once")
                 raise ConfigError(
                     str(member.config.path),
                     f"would be {member.name}, as {paths[member.name].config.path} is",

@@ -68,7 +68,9 @@ def scenario_of(paths: Sequence[Path], choices: Sequence[SiteChoice], name: str)
     elif not scenario.has_relay and bootstraps:
         otherwise.append("bootstrap nodes do not relay; with `wice bootstrap --relay` they do")
     scenario = _expecting_what_can_be(scenario)
-    if scenario.expect == Expectation():
+    if len(scenario.machines) == 1:
+        otherwise.append("this machine has nobody to reach; add the configurations of its peers")
+    elif scenario.expect == Expectation():
         otherwise.append("nothing goes through between any two of these sites, nor is expected to")
     check_scenario(scenario)
     return OwnMesh(scenario, tuple(sites), tuple(otherwise))

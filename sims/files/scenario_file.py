@@ -81,7 +81,11 @@ def load_scenario(path: Path) -> Scenario:
             data = file.read(SCENARIO_SIZE_MAX_BYTES + 1)
         text = data.decode("utf-8-sig")  # some editors write a mark in front
     except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            str(path),
+            f"cannot be read: {error.strerror}",
+            "give the file's own path, or a name that `wice sim list` shows",
+        ) from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}", "is not UTF-8", "save the file as UTF-8") from None

@@ -212,6 +212,14 @@ def test_bootstrap_nodes_say_which_versions_of_ip_there_are(write: Write) -> Non
     assert made(write(**{**mesh, "bob": six["bob"]})).ip_versions == (4, 6)
 
 
+def test_a_machine_alone_is_told_that_it_has_nobody_to_reach(write: Write) -> None:
+    paths = write(alice=config("alice"))
+    assert "this machine has nobody to reach" in "\n".join(otherwise(paths))
+    assert "between any two" not in "\n".join(otherwise(paths))
+    done = invoke("from-config", *map(str, paths))
+    assert done.stderr.startswith("mesh: 1 machine, 1 bootstrap node")
+
+
 def test_nothing_is_expected_of_a_mesh_that_nothing_goes_through(write: Write) -> None:
     paths = write(**everybody(("alice", "bob")))
     assert made(paths, "alice=udp-blocked", "bob=udp-blocked").expect == Expectation()
@@ -421,7 +429,15 @@ def test_a_mutated_file_makes_a_scenario_or_one_line(
 
 def test_a_file_given_twice_is_refused(write: Write) -> None:
     paths = write(alice=ALICE, bob=BOB)
-    assert refusal([*paths, paths[0]]).startswith("alice.toml: would be alice, as alice.toml is")
+    assert refusal([*paths, paths[0]]) == "alice.toml: is named twice; name it once"
+
+
+def test_two_files_of_one_name_are_refused(write: Write, tmp_path: Path) -> None:
+    paths = write(alice=ALICE, bob=BOB)
+    other = tmp_path / "copies" / "alice.toml"
+    other.parent.mkdir()
+    other.write_text(paths[1].read_text())
+    assert "would be alice, as alice.toml is; rename one" in refusal([*paths, other])
 
 
 def test_one_key_for_two_is_refused(write: Write, tmp_path: Path) -> None:

@@ -112,6 +112,12 @@ def test_a_seed_that_holds_is_said_and_nothing_is_written(mesh: Path) -> None:
     assert not Path("small.toml").exists()
 
 
+def test_a_check_that_there_is_not_is_no_seed_that_holds(mesh: Path) -> None:
+    done = invoke("shrink", "./mesh.toml", "--seed", "2", "--check", "tunels")
+    assert done.exit_code == 2
+    assert "'tunels' is no check; did you mean tunnels?" in done.stderr
+
+
 def test_a_file_that_cannot_be_written_is_said_before_anything_runs(mesh: Path) -> None:
     done = invoke("shrink", "./mesh.toml", "--seed", "2", "-o", "none/small.toml")
     assert done.exit_code == 2
