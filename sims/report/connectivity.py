@@ -15,6 +15,8 @@ TABLE_MACHINES_MAX: Final = 20
 CELL: Final = 8
 """Pixels of a side in the drawing."""
 NAME_CHARACTERS_MAX: Final = 20
+COLUMN_CHARACTERS_MAX: Final = 12
+"""Of a column's name in the table, whose columns are as wide as their names."""
 CHARACTER_WIDTH: Final = 4.8
 """Of a font of 8 pixels, on average."""
 
@@ -55,14 +57,20 @@ def _note(data: RunData, is_table: bool) -> str:
 
 def _table(data: RunData) -> Element:
     head = element("tr", element("td"))
-    append(head, *(element("th", name, scope="col") for name in data.machines))
+    append(head, *(_name(name, COLUMN_CHARACTERS_MAX, "col") for name in data.machines))
     body = element("tbody")
     for source in data.machines:
-        row = element("tr", element("th", source, scope="row"))
+        row = element("tr", _name(source, NAME_CHARACTERS_MAX, "row"))
         append(row, *(_cell(data, source, destination) for destination in data.machines))
         body.append(row)
     caption = element("caption", "Seconds to the first ping", class_="unseen")
     return element("table", caption, element("thead", head), body, class_="grid")
+
+
+def _name(name: str, characters_max: int, scope: str) -> Element:
+    """A heading no longer than lets a phone show cells beside it."""
+    shown = shortened(name, characters_max)
+    return element("th", shown, scope=scope, title=None if shown == name else name)
 
 
 def _cell(data: RunData, source: str, destination: str) -> Element:

@@ -20,6 +20,8 @@ CHOICES_MAX: Final = 24
 ALL_PATHS_MAX: Final = 15
 """Lines in one drawing that an eye can still follow."""
 
+FAILED_MARK: Final = " ⚠"
+
 LINE_HEIGHT: Final = 17
 HEAD_LINES: Final = 3
 PADDING: Final = 10
@@ -116,8 +118,8 @@ def _cards(data: RunData) -> Iterator[Card]:
             yield _card(group[0])
             continue
         names = f"{group[0].name} … {group[-1].name}"
-        total = f"{len(group)} sites, {counted(machines * len(group), 'machine')}"
-        yield Card(group[0].name, names, (nat, line, total), (), behind)
+        totals = (f"{len(group)} sites", counted(machines * len(group), "machine"))
+        yield Card(group[0].name, names, (nat, line, *totals), (), behind)
 
 
 def _card(site: Site) -> Card:
@@ -162,6 +164,8 @@ def _caption(data: RunData, cards: Sequence[Card]) -> str:
     )
     if len(cards) < len(scenario.sites):
         text += " Sites that are alike share a box."
+    elif any(data.violations_of.get(name) for name in data.machines):
+        text += f" A check that did not hold is about who has{FAILED_MARK}."
     return text
 
 
@@ -316,8 +320,8 @@ class _Drawing:
                 element("circle", class_="machine failed" if has_failed else "machine",
                         cx=at.x, cy=at.y, r=4.5)
             )  # fmt: skip
-            mark = " ⚠" if has_failed else ""
-            shown = _fitting(name, inside - 16) + mark
+            mark = FAILED_MARK if has_failed else ""
+            shown = _fitting(name, inside - 16 - len(mark) * 1.5 * CHARACTER_WIDTH) + mark
             box.append(_text(Point(at.x + 11, at.y + 4), shown, "label"))
         return box
 

@@ -15,12 +15,14 @@ from sims.model.faults import FAULT_KINDS, AddressChange, Crash, Partition
 from sims.model.nat import NAT_KINDS, Firewall, NatModel
 from sims.model.presets import LINE_PRESETS
 from sims.model.result import Violation
-from sims.model.scenario import Site
+from sims.model.scenario import Machine, Site
 from sims.model.story import Explanation, PathChange, Silence
+from sims.report.connectivity import COLUMN_CHARACTERS_MAX, NAME_CHARACTERS_MAX
 from sims.report.data import RunData
 from sims.report.fault_words import _SAID, fault_name
 from sims.report.markup import element, html
 from sims.report.page import report
+from sims.report.topology import CHARACTER_WIDTH, NARROW, PADDING, WIDE
 from sims.report.words import CHECK_MEANINGS, duration, line_name, nat_name, shortened
 from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 from tests.sims.stories import (
@@ -181,6 +183,25 @@ def test_the_drawing_has_the_paths_of_each_machine_on_demand() -> None:
     assert text.count('class="path of-0 of-2 relayed"') == 2
     assert "#paths-2:checked~svg .of-2{display:inline}" in text
     assert 'id="paths-2"' in text
+
+
+def test_long_names_leave_room_beside_them() -> None:
+    names = ("the-notebook-of-my-grandmother-2024-asus", "the-television-of-my-grandmother-lg")
+    sites = tuple(
+        replace(a_scenario().sites[0], name=n, machines=(Machine(name=n),)) for n in names
+    )
+    scenario = replace(a_scenario(), sites=sites)
+    violation = a_violation(subject=" to ".join(names))
+    page = Page(report(some_data(a_result(scenario, violations=(violation,)), a_story(scenario))))
+    assert ("title", names[0]) in page.attributes
+    column = shortened(names[0], COLUMN_CHARACTERS_MAX)
+    assert column in page.texts and shortened(names[0], NAME_CHARACTERS_MAX) in page.texts
+    marked = [len(text) for text in page.texts if text.endswith("⚠")]
+    fitting = [
+        int((size.card_width - 2 * PADDING - 16) / CHARACTER_WIDTH) for size in (WIDE, NARROW)
+    ]
+    assert [max(marked[:2]) <= fitting[0], max(marked[2:]) <= fitting[1]] == [True, True]
+    assert "A check that did not hold is about who has ⚠." in page.text
 
 
 def test_nothing_is_loaded_and_nothing_runs() -> None:
