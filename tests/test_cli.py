@@ -8,6 +8,8 @@ import pytest
 
 from wice.keys import PrivateKey
 
+HANG_S = 300.0
+
 Output = subprocess.CompletedProcess[str]
 
 
@@ -17,7 +19,7 @@ def wice(*arguments: str | Path, stdin: str = "", cwd: Path | None = None) -> Ou
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         cwd=cwd,
     )
 
@@ -47,7 +49,9 @@ def test_pubkey_refuses_nonsense_without_repeating_it() -> None:
 def test_a_full_disk_is_one_line() -> None:
     command = [sys.executable, "-m", "wice", "genkey"]
     with Path("/dev/full").open("w") as full:
-        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        run = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=HANG_S
+        )
     assert_one_line(run, 1, "cannot write: No space left on device")
 
 
@@ -94,7 +98,9 @@ def test_ctrl_c_while_modules_are_loaded_is_no_traceback() -> None:
         "from wice.cli import main\n"
         "main()\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S
+    )
     assert (run.returncode, run.stderr) == (130, "")
 
 
@@ -224,5 +230,5 @@ def test_a_bootstrap_node_relays_when_it_is_told_to_in_either_way(tmp_path: Path
     ):
         config.write_text(f'[overlay]\ncommunity = "harbour"\n{table}')
         command = [sys.executable, "-c", STARTED_CONFIG, "bootstrap", str(config), *option]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S)
         assert run.stdout == f"True {is_relay}\n", run.stderr

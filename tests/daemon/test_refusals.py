@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("unshare") is None, reason="needs util-linux"),
 ]
 
+HANG_S = 300.0
 PORT = 51820
 HOLD_PORT = (
     "import socket, subprocess, sys;"
@@ -48,7 +49,9 @@ addresses = ["10.77.0.1/24"]
 
 
 def assert_refused(command: list[str], *parts: str) -> None:
-    run = subprocess.run(["unshare", "--net", *command], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        ["unshare", "--net", *command], capture_output=True, text=True, timeout=HANG_S
+    )
     assert run.returncode == 1, run.stderr
     assert run.stderr.count("\n") == 1, run.stderr
     for part in parts:

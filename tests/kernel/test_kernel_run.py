@@ -36,7 +36,7 @@ machines = ["bob"]
 [expect]
 all_pairs_connected_by_s = 4
 """
-HANG_S = 60.0
+HANG_S = 300.0
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Browser:
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=True,
         )
         return finished.stdout, re.findall(r".*CONSOLE.*", finished.stderr)

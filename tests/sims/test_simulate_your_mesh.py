@@ -16,6 +16,7 @@ HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 PAGE = (HOW_TO / "simulate-your-mesh.md").read_text("utf-8")
 WORKFLOW = (HOW_TO / "simulate-your-mesh.workflow.yml").read_text("utf-8")
 
+HANG_S = 300.0
 SHOWN_SEEDS, TRIED_SEEDS = "--seeds 20", "--seeds 2"
 
 
@@ -45,7 +46,7 @@ def run(command: str, directory: Path) -> tuple[int, list[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
     )
     return done.returncode, done.stdout.splitlines()
 
