@@ -1,6 +1,7 @@
 """What did not hold, what was looked at, and what went wrong by plan."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -9,7 +10,7 @@ from sims.report.data import RunData
 from sims.report.fault_words import fault_name, lasting
 from sims.report.markup import append, element
 from sims.report.timelines import fault_numbers
-from sims.report.words import CHECK_MEANINGS, counted
+from sims.report.words import CHECK_MEANINGS, counted, spaced
 
 VIOLATIONS_MAX: Final = 12
 """Of one check; the JSON has all."""
@@ -53,14 +54,19 @@ def checks(data: RunData) -> Element:
     """A table: what should be, how often that was looked at, how often it was not so."""
     result = data.result
     found = Counter(violation.check for violation in result.violations)
+    rows = [(name, result.checks.get(name, 0), found[name]) for name in check_names(result)]
+    return check_table(rows, "violations")
+
+
+def check_table(rows: Iterable[tuple[str, int, int]], found_what: str) -> Element:
+    """rows: a check's name, how often it looked, and how many ``found_what`` it has."""
     head = element("tr")
-    for name in ("", "check", "looked", "violations"):
-        is_number = name in ("looked", "violations")
+    for name in ("", "check", "looked", found_what):
+        is_number = name in ("looked", found_what)
         head.append(element("th", name, scope="col", class_="number" if is_number else None))
     body = element("tbody")
-    for name in check_names(result):
-        looked = result.checks.get(name)
-        state = "failed" if found[name] else "held" if looked else "unjudged"
+    for name, looked, found in rows:
+        state = "failed" if found else "held" if looked else "unjudged"
         sign, said = {
             "failed": ("✗", "did not hold"),
             "held": ("✓", "held"),
@@ -75,8 +81,8 @@ def checks(data: RunData) -> Element:
                 element("span", CHECK_MEANINGS.get(name, ""), class_="meaning"),
                 scope="row",
             ),
-            element("td", _spaced(looked) if looked else "not judged", class_="number"),
-            element("td", _spaced(found[name]), class_="number"),
+            element("td", spaced(looked) if looked else "not judged", class_="number"),
+            element("td", spaced(found), class_="number"),
         )
         body.append(row)
     return element("table", element("thead", head), body, class_="checks")
@@ -111,7 +117,3 @@ def faults(data: RunData) -> Element:
         text = f"{left_out} of churn had no room beside these and did not happen."
         section.append(element("p", text, class_="note"))
     return section
-
-
-def _spaced(count: int) -> str:
-    return f"{count:,}".replace(",", "\u202f")

@@ -10,7 +10,7 @@ from sims.model.result import KERNEL, SIMULATOR
 from sims.model.scenario import OVERLAYS
 from sims.oracle import DIRECT, RELAYED
 from sims.report.data import RunData
-from sims.report.markup import append, element
+from sims.report.document import header_of
 from sims.report.words import counted, duration, listed
 
 KINDS: Final = {SIMULATOR: "wice simulation", KERNEL: "wice kernel run"}
@@ -19,16 +19,16 @@ KINDS: Final = {SIMULATOR: "wice simulation", KERNEL: "wice kernel run"}
 def headline(data: RunData) -> Element:
     """The verdict, some sentences, figures."""
     result = data.result
-    state = "held" if result.is_ok else "failed"
-    header = element(
-        "header",
-        element("p", f"{KINDS[result.engine]} report", class_="kicker"),
-        element("h1", result.scenario, element("small", f" seed {result.seed}")),
-        element("p", f"{'✓' if result.is_ok else '✗'} {verdict(data)}", class_=f"verdict {state}"),
+    return header_of(
+        f"{KINDS[result.engine]} report",
+        result.scenario,
+        f"seed {result.seed}",
+        verdict(data),
+        " ".join(_sentences(data)),
+        _figures(data),
+        data.commands,
+        is_ok=result.is_ok,
     )
-    lead = element("p", " ".join(_sentences(data)), class_="lead")
-    append(header, lead, _figures(data), _commands(data))
-    return header
 
 
 def verdict(data: RunData) -> str:
@@ -88,11 +88,11 @@ def _as_expected(data: RunData) -> str:
     return f"{count} not as NATs and firewalls alone would have it, the first being {first}."
 
 
-def _figures(data: RunData) -> Element:
+def _figures(data: RunData) -> list[tuple[str, str]]:
     pairs = data.result.pairs
     times_s = [pair.first_ping_s for pair in pairs if pair.first_ping_s is not None]
     paths = Counter(pair.path for pair in pairs)
-    figures = [
+    return [
         (f"{len(times_s)}/{len(pairs)}", "pairs connected"),
         (str(paths[DIRECT]), "direct"),
         (str(paths[RELAYED]), "relayed"),
@@ -100,16 +100,3 @@ def _figures(data: RunData) -> Element:
         (duration(median(times_s)) if times_s else "–", "median to connect"),
         (str(len(data.result.violations)), "violations"),
     ]
-    shown = element("dl", class_="figures")
-    for value, name in figures:
-        shown.append(element("div", element("dt", name), element("dd", value)))
-    return shown
-
-
-def _commands(data: RunData) -> Element | None:
-    if not data.commands:
-        return None
-    shown = element("ul", class_="commands")
-    for purpose, command in data.commands:
-        shown.append(element("li", f"{purpose} ", element("code", command)))
-    return shown

@@ -72,7 +72,12 @@ def moment(seconds: float) -> str:
 
 def counted(count: int, thing: str, things: str = "") -> str:
     """As ``1 fault`` and ``2 faults``."""
-    return f"{count:,} {thing if count == 1 else things or thing + 's'}".replace(",", "\u202f")
+    return f"{spaced(count)} {thing if count == 1 else things or thing + 's'}"
+
+
+def spaced(count: int) -> str:
+    """As ``12 345``."""
+    return f"{count:,}".replace(",", "\u202f")
 
 
 def listed(names: Sequence[str]) -> str:
