@@ -32,6 +32,7 @@ from p2p.lock import PromptLock
 from p2p.section import TcpAddress
 from p2p.turns import PROMPT_STEPS_MAX
 
+PATIENCE_S = 60.0
 SINK = "/sink/1"
 OpenHost = Callable[[], AbstractAsyncContextManager[IHost]]
 
@@ -81,7 +82,7 @@ async def receive(open_any: OpenHost, messages: int, size_bytes: int) -> Cost:
         muxed: Any = stream
         cost.window_bytes = muxed.muxed_stream.target_recv_window
 
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_S):
         async with open_any() as server, stock() as client:
             server.set_stream_handler(SINK, sink)
             await client.connect(PeerInfo(server.get_id(), server.get_transport_addrs()))
@@ -190,7 +191,7 @@ async def flood(open_any: OpenHost, kind: int, flags: int) -> int:
         await sending.secured_conn.write(
             struct.pack(YAMUX_HEADER_FORMAT, 0, kind, flags, 999, 0) * frames
         )
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_S):
             await handled.wait()
         nursery.cancel_scope.cancel()
     return beside.longest
@@ -229,7 +230,7 @@ async def test_guarded_lets_others_run_while_a_full_buffer_is_read_in_small_piec
         await client.connect(PeerInfo(server.get_id(), server.get_transport_addrs()))
         stream = await client.new_stream(server.get_id(), [SINK])
         await stream.write(bytes(size_bytes))
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_S):
             await read_all.wait()
     assert beside.longest <= AT_ONCE_MAX
 
