@@ -193,3 +193,15 @@ def test_what_is_known_of_a_server_stays_when_others_come() -> None:
     assert REFLEXIVE in bench.found()
     bench.ask(TWO)
     assert bench.found() == [HOST]
+
+
+def test_ports_that_single_servers_saw_leave_room_for_the_one_that_most_see() -> None:
+    """Two that lie, or answer no more since the NAT forgot, were the first."""
+    bench = Bench()
+    servers = [Endpoint("203.0.113.1", port) for port in range(1, 6)]
+    bench.mapped = {server: Endpoint(PUBLIC.host, 6_000 + server.port) for server in servers[:2]}
+    bench.ask(*servers)
+    bench.now += 1
+    bench.mapped |= dict.fromkeys(servers[2:], PUBLIC)
+    bench.run(8)
+    assert REFLEXIVE in bench.found()

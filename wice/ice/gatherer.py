@@ -6,7 +6,7 @@ at a moment are the candidates of that moment.
 """
 
 import ipaddress
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -211,15 +211,17 @@ class Gatherer:
         return tuple(found)
 
     def _reflexive(self) -> list[Mapping]:
-        """Each mapping once, and of those at one address the oldest: they stay candidates when
-        slower servers answer.
+        """Each mapping once, and of those at one address what most servers see: a few that lie, or
+        answer no more, displace none. Then the oldest: they stay candidates when slower servers
+        answer.
         """
-        known = [q for q in self._queries.values() if q.mapping is not None]
-        known.sort(key=lambda query: query.mapped_since_s)
+        by_age = sorted(self._queries.values(), key=lambda query: query.mapped_since_s)
+        mappings = [query.mapping for query in by_age if query.mapping is not None]
+        seen_by = Counter((mapping.base, mapping.mapped) for mapping in mappings)
+        mappings.sort(key=lambda mapping: -seen_by[mapping.base, mapping.mapped])
         ports: defaultdict[tuple[Endpoint, str], dict[int, Mapping]] = defaultdict(dict)
-        for query in known:
-            mapping = query.mapping
-            if mapping is None or mapping.mapped == mapping.base:
+        for mapping in mappings:
+            if mapping.mapped == mapping.base:
                 continue
             at_address = ports[mapping.base, mapping.mapped.host]
             if len(at_address) < REFLEXIVE_PER_ADDRESS_MAX:
