@@ -402,6 +402,17 @@ def test_a_withdrawn_selected_candidate_is_left_at_once(network: Network) -> Non
     assert b.agent.selected.path.source == left[0].host
 
 
+def test_a_peer_reflexive_candidate_that_is_told_is_checked_and_withdrawn_as_others_are(
+    network: Network,
+) -> None:
+    """RFC 8839 section 5.1 has a word for it: no check came from there."""
+    agent = _alone(network, controlling=True)
+    agent.add_remote_candidate(_told(1, kind="prflx"), network.now)
+    assert [t.path.remote.host for t in _requests(agent)] == ["10.0.0.1"]
+    agent.retain_remote_candidates([], network.now)
+    assert not agent.pairs()
+
+
 # Patience
 
 
@@ -757,6 +768,21 @@ def test_a_victim_gets_little(network: Network, is_named: bool) -> None:
     requests = [t for _, t in sent if parse(t.data).message_class is Class.REQUEST]
     assert 0 < len(requests) <= 9 * bound
     assert len(agent.pairs()) <= 2 * checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX
+
+
+def test_checks_from_forged_ports_displace_few_that_the_remote_told_of(network: Network) -> None:
+    """Who sees one check sends it again from any port of the remote's address."""
+    agent = _alone(network, controlling=False)
+    told = [Endpoint("203.0.113.9", port) for port in (4_001, 4_002)]
+    for index, endpoint in enumerate(told):
+        text = f"{index} 1 udp {index + 1} {endpoint.host} {endpoint.port} typ srflx"
+        agent.add_remote_candidate(parse_candidate(text), network.now)
+    check = _check(agent)
+    for port in range(5_000, 5_100):
+        agent.receive(check, Endpoint("203.0.113.9", port), "192.0.2.1", network.now)
+    reached = {pair.path.remote for pair in agent.pairs()}
+    assert len(reached) == checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX
+    assert reached > set(told)
 
 
 def test_candidates_at_many_victims_are_bounded(network: Network) -> None:

@@ -254,8 +254,10 @@ class Agent:
         return pairs
 
     def _add_remote(self, candidate: Candidate) -> bool:
+        # RFC 8839 section 5.1 lets it be told; "prflx" is for those that a check came from.
+        told_type = "srflx" if candidate.type == "prflx" else candidate.type
         remote = RemoteCandidate(
-            endpoint_of(candidate), candidate.type, candidate.priority, candidate.foundation
+            endpoint_of(candidate), told_type, candidate.priority, candidate.foundation
         )
         is_new = self._list.add_remote(remote)
         if is_new:

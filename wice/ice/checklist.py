@@ -30,6 +30,10 @@ REMOTE_CANDIDATES_MAX: Final = 100
 REMOTE_CANDIDATES_PER_HOST_MAX: Final = 16
 """Of one address: bounds what a remote can make us send to somebody else's."""
 
+TOLD_PER_HOST_KEPT: Final = 8
+"""Of them, those that the remote told of and no check displaces: who sees one can send it again
+from any port."""
+
 
 class CheckList:
     """Bases, remote candidates, and their pairs in the order of checking."""
@@ -328,8 +332,8 @@ class CheckList:
 
     def _make_room(self, candidate: RemoteCandidate) -> None:
         """A peer-reflexive one that failed gives way to any. To one that a check came from, also
-        the worst of its address that the remote only told of: nominations from there would never
-        be heard.
+        the worst of many of its address that the remote only told of: nominations from there would
+        never be heard.
         """
         host = candidate.endpoint.host
         of_host = [known for known in self._candidates.values() if known.endpoint.host == host]
@@ -341,8 +345,9 @@ class CheckList:
         failed = [r for r in rivals if r.type == "prflx" and r.endpoint not in in_use]
         if not failed and candidate.type == "prflx" and is_host_full:
             heard = {pair.candidate.endpoint for pair in self if pair.was_heard}
-            failed = [r for r in rivals if r.type != "prflx" and r.endpoint not in heard]
-            failed.sort(key=lambda r: (r.endpoint in in_use, r.priority))
+            told = [r for r in rivals if r.type != "prflx" and r.endpoint not in heard]
+            told.sort(key=lambda r: (r.endpoint in in_use, r.priority))
+            failed = told[: max(0, len(told) - TOLD_PER_HOST_KEPT)]
         if not failed:
             raise RemoteProtocolError("more remote candidates than are kept")
         self._forget(failed[0].endpoint)
