@@ -11,6 +11,7 @@ from wice.ice import (
     Candidate,
     CandidatePolicy,
     Credentials,
+    PairReport,
     PairSelected,
     PairValidated,
     SelectedPathLost,
@@ -330,6 +331,64 @@ def _direct_beside_twenty_relays(network: Network) -> tuple[Host, Host]:
     network.permitted |= {(relay, "192.0.2.1") for relay in b.relays}
     _meet(a, b)
     return a, b
+
+
+def test_pairs_that_stood_by_once_do_so_again_when_the_one_that_does_fails(
+    network: Network,
+) -> None:
+    """Three were tried at once and worked, and one was kept warm; none was left in reserve."""
+    a = network.host("192.0.2.1", controlling=True)
+    b = network.host("192.0.2.2")
+    b.more_relays = RELAYS
+    b.agent.set_local_candidates(b.candidates(), network.now)
+    network.permitted |= {(relay, "192.0.2.1") for relay in b.relays}
+    _meet(a, b)
+    network.run(100)
+    (warm,) = {_remote_of(r) for r in a.agent.pair_reports() if _is_warm(r, network)}
+    network.is_cut = lambda source, remote: warm in (source, remote)
+    network.run(100)
+    (other,) = {_remote_of(r) for r in a.agent.pair_reports() if _is_warm(r, network)}
+    assert other != warm
+    assert not a.named(SelectedPathLost)
+
+
+def _is_warm(report: PairReport, network: Network) -> bool:
+    last = report.last_answer_at_s
+    return report.is_relayed and last is not None and last > network.now - 30
+
+
+def _remote_of(report: PairReport) -> Endpoint:
+    return report.path.remote
+
+
+@pytest.mark.parametrize("is_retried", [False, True])
+def test_what_may_take_over_from_a_doubted_pair_is_checked_with_all_effort(
+    network: Network, is_retried: bool
+) -> None:
+    """It was being tried only to stand by, or had failed before there was any path."""
+    a = network.host("192.0.2.1", controlling=True)
+    b = network.host("192.0.2.2")
+    told = parse_candidate("9 1 udp 1000 203.0.113.9 9 typ relay raddr 0.0.0.0 rport 9")
+    if is_retried:
+        network.is_cut = lambda *_: True
+        a.agent.add_remote_candidate(told, network.now)
+    _meet(a, b)
+    network.run(30)
+    network.is_cut = lambda *_: False
+    b.agent.network_changed(network.now)
+    network.run(30)
+    a.agent.add_remote_candidate(told, network.now)
+    network.drain(a)
+    before = _relayed_checks(a) if is_retried else 0
+    network.is_cut = lambda *_: True
+    a.agent.retain_remote_candidates([Endpoint("203.0.113.9", 9)], network.now)
+    network.drain(a)
+    network.run(20)
+    assert _relayed_checks(a) - before == Timing().transmissions_max
+
+
+def _relayed_checks(host: Host) -> int:
+    return sum(r.checks_sent for r in host.agent.pair_reports() if r.is_relayed)
 
 
 @pytest.mark.parametrize("is_slow", [False, True])

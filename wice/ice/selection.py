@@ -294,10 +294,15 @@ class Selection:
 
     def spares_to_check(self, now: float) -> list[Pair]:
         """The pairs that could take over, when it is time to keep them warm."""
-        if self.pair is None or not self._spares.is_due(now):
+        selected = self.pair
+        if selected is None or not self._spares.is_due(now):
             return []
+        for pair in self._list:
+            has_lapsed = pair.state is State.SUCCEEDED and not pair.is_valid(now)
+            if has_lapsed and pair.check is None and pair.relay_count > selected.relay_count:
+                pair.state = State.RESERVED
         self._look_at_reserved(self._list)
-        return self._spares.take_due(self._list, self.pair, now)
+        return self._spares.take_due(self._list, selected, now)
 
     def retry_direct(self, now: float) -> None:
         """While the path is relayed, have direct pairs that fail tried again, ever slower."""
@@ -356,5 +361,8 @@ class Selection:
         assert self.pair is not None
         self._outbox.report(SelectedPathDoubted(self.pair.path))
         for other in self._list:
-            if other is not self.pair and other.check is None:
+            if other is self.pair:
+                continue
+            other.effort = Effort.FULL
+            if other.check is None:
                 other.state = State.WAITING
