@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from sims.commands.finishing import console_for, finish
-from sims.commands.options import check_apart, jobs_option, json_option, junit_option
-from sims.commands.reports import junit_report
+from sims.commands.options import check_apart, html_option, jobs_option, json_option, junit_option
+from sims.commands.reports import grid_html, junit_report
 
 if TYPE_CHECKING:
     from sims.many.grid import Cell
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 )
 @jobs_option
 @json_option
+@html_option
 @junit_option
 def grid(
     ip: str,
@@ -44,6 +45,7 @@ def grid(
     condition: str | None,
     jobs: int | None,
     json_file: str | None,
+    html_file: str | None,
     junit_file: str | None,
 ) -> None:
     """Try every kind of NAT against every other, a process each.
@@ -56,7 +58,7 @@ def grid(
     from sims.many.processes import preload, processors
     from sims.running.run import run as run_once
 
-    check_apart(None, {"--json": json_file, "--junit": junit_file})
+    check_apart(None, {"--json": json_file, "--html": html_file, "--junit": junit_file})
     kinds = kinds_of(int(ip))
     preload()
     with ProgressLine(sys.stderr) as line:
@@ -74,5 +76,8 @@ def grid(
             has_relay=has_relay,
             condition=condition,
         )
-    reports = junit_report(junit_file, result, str)
+    again = f"wice sim grid --ip {ip}{'' if has_relay else ' --no-relay'}"
+    again += "" if condition is None else f" --under {condition}"
+    reports = grid_html(html_file, result, again)
+    reports += junit_report(junit_file, result, str)
     finish(result, lambda: show_grid(console_for(json_file), result), json_file, reports=reports)

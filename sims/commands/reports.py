@@ -49,6 +49,26 @@ def html_report(
     return [Report(file, lambda: report(data))]
 
 
+def swarm_html(
+    file: str | None, swarm: "SwarmResult", command: str, replay_command: Callable[[int], str]
+) -> list[Report]:
+    """None for no file. command: runs the same seeds; replay_command: for a seed."""
+    if file is None:
+        return []
+    from sims.report.swarm_page import swarm_report
+
+    return [Report(file, lambda: swarm_report(swarm, command, replay_command))]
+
+
+def grid_html(file: str | None, grid: "GridResult", command: str) -> list[Report]:
+    """None for no file. command: runs the same grid."""
+    if file is None:
+        return []
+    from sims.report.grid_page import grid_report
+
+    return [Report(file, lambda: grid_report(grid, command))]
+
+
 def junit_report(
     file: str | None,
     result: "RunResult | SwarmResult | GridResult",

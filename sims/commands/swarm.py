@@ -1,5 +1,6 @@
 """``wice sim swarm``: many seeds."""
 
+import shlex
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from sims.commands.options import (
     STDOUT,
     WholeNumber,
     check_apart,
+    html_option,
     jobs_option,
     json_option,
     junit_option,
@@ -20,7 +22,7 @@ from sims.commands.options import (
     overlay_option,
     replay_command,
 )
-from sims.commands.reports import junit_report
+from sims.commands.reports import junit_report, swarm_html
 from sims.commands.shrinking import shrink_causes
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ SEEDS_MAX: Final = 1_000_000
 @overlay_option
 @jobs_option
 @json_option
+@html_option
 @junit_option
 def swarm(
     scenario: str,
@@ -76,6 +79,7 @@ def swarm(
     overlay: str | None,
     jobs: int | None,
     json_file: str | None,
+    html_file: str | None,
     junit_file: str | None,
 ) -> None:
     """Run SCENARIO (`swarm` if none is named) with many seeds, a process each.
@@ -91,7 +95,7 @@ def swarm(
     from sims.many.swarm import run_swarm
     from sims.running.run import run as run_once
 
-    check_apart(scenario, {"--json": json_file, "--junit": junit_file})
+    check_apart(scenario, {"--json": json_file, "--html": html_file, "--junit": junit_file})
     loaded = load(scenario, overlay)
     replayed = partial(replay_command, scenario, overlay=overlay)
     preload()
@@ -120,5 +124,8 @@ def swarm(
         if shrinks:
             shrink_causes(result, loaded, scenario, jobs, says_aside=json_file == STDOUT)
 
-    reports = junit_report(junit_file, result, replayed)
+    again = f"wice sim swarm {shlex.quote(scenario)} --seeds {seeds} --first-seed {first_seed}"
+    again += "" if overlay is None else f" --overlay {overlay}"
+    reports = swarm_html(html_file, result, again, replayed)
+    reports += junit_report(junit_file, result, replayed)
     finish(result, show, json_file, reports=reports)

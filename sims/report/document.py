@@ -16,6 +16,8 @@ SIMULATION: Final = (
     "The same scenario and seed make the same run. All times count from its start."
 )
 
+MANY_KICKER: Final = "wice simulation report"
+
 
 class Part(NamedTuple):
     """A section of a page. name: that links to it have."""
@@ -90,3 +92,8 @@ def header_of(
             listed.append(element("li", f"{purpose} ", element("code", command)))
         append(header, listed)
     return header
+
+
+def footer_of_many() -> Element:
+    """Of a page of many runs, which are all simulated."""
+    return element("footer", element("p", SIMULATION))

@@ -147,6 +147,18 @@ def test_a_page_is_written_if_asked(world: World, tmp_path: Path, verb: str) -> 
     assert [recorder is None for recorder in world.recorders] == [False, True]
 
 
+def test_a_swarm_and_a_grid_have_a_page_if_asked(world: World, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    options = ("--jobs", "1", "--html", str(page))
+    swarm = ("swarm", "homes", "--seeds", "2", "--first-seed", "5", "--overlay", "in-process")
+    assert invoke(*swarm, *options).exit_code == 0
+    text = page.read_text()
+    again = "wice sim swarm homes --seeds 2 --first-seed 5 --overlay in-process"
+    assert again in text and "✓ Everything held with 2 seeds." in text
+    invoke("grid", "--ip", "6", "--no-relay", "--under", "loss", *options)
+    assert "wice sim grid --ip 6 --no-relay --under loss" in page.read_text()
+
+
 def test_a_run_that_failed_still_has_its_page_and_junit(world: World, tmp_path: Path) -> None:
     world.result = bad
     page, junit = tmp_path / "page.html", tmp_path / "junit.xml"
@@ -230,6 +242,7 @@ def test_a_file_that_cannot_be_written_is_said_before_the_run(world: World, tmp_
         (("replay", "homes", "--seed", "1"), "--html"),
         (("replay", "homes", "--seed", "1"), "--trace"),
         (("swarm", "homes", "--seeds", "1"), "--json"),
+        (("swarm", "homes", "--seeds", "1"), "--html"),
         (("swarm", "homes", "--seeds", "1"), "--junit"),
         (("shrink", "homes", "--seed", "1"), "--output"),
     ],

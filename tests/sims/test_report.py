@@ -1,7 +1,6 @@
 """The page of a run: what it says, what it escapes, how large it grows."""
 
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
@@ -24,6 +23,7 @@ from sims.report.markup import element, html
 from sims.report.page import report
 from sims.report.topology import CHARACTER_WIDTH, NARROW, PADDING, WIDE
 from sims.report.words import CHECK_MEANINGS, duration, line_name, nat_name, shortened
+from tests.sims.page import Page
 from tests.sims.results import a_pair, a_result, a_scenario, a_violation
 from tests.sims.stories import (
     a_pair_story,
@@ -34,40 +34,8 @@ from tests.sims.stories import (
     with_odd_names,
 )
 
-VOID = {"meta", "input", "br"}
 SIZE_MAX_BYTES = 2_000_000
 HUNDRED_SIZE_MAX_BYTES = 1_000_000
-
-
-class Page(HTMLParser):
-    """Tags, texts and attributes; an element that is not closed, or twice, is an error."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.open: list[str] = []
-        self.texts: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.texts).split())
 
 
 def test_a_good_run_says_so_in_words() -> None:

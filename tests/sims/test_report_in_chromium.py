@@ -4,13 +4,18 @@ import re
 import subprocess
 from dataclasses import replace
 from html import escape
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from sims.many.grid import Cell
+from sims.model.nat import GRID_KINDS
+from sims.report.grid_page import grid_report
 from sims.report.page import report
 from tests.sims.results import a_result, a_violation
 from tests.sims.stories import hundred_machines, some_data, with_odd_names
+from tests.sims.test_report_of_many import a_failed_seed, a_grid, a_seed, a_swarm, swarm_text
 
 PHONE_WIDTH = 360
 
@@ -84,3 +89,14 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser) -> None:
     small_by, hundred_by, wide_by = overflows_of(browser, small, report(hundred_machines()), wide)
     assert (small_by, hundred_by) == (0, 0)
     assert wide_by > 500
+
+
+def test_pages_of_many_fit_a_phone_and_break_no_policy_of_theirs(browser: Browser) -> None:
+    seeds = [a_failed_seed(n, 1.0) if n % 9 == 0 else a_seed(n) for n in range(300)]
+    swarm = swarm_text(a_swarm(*seeds, has_listened=True))
+    pairs = product(GRID_KINDS, repeat=2)
+    cells = [Cell(pair, "direct", "relayed", "", 0.5) for pair in pairs]
+    grid = grid_report(replace(a_grid(*cells), kinds=GRID_KINDS), "wice sim grid")
+    assert overflows_of(browser, swarm, grid) == [0, 0]
+    for text in (swarm, grid):
+        assert browser.open(text)[1] == []
