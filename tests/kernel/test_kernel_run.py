@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def test_a_run_is_shown_and_written_as_a_simulated_one_is(
     files = {name: tmp_path / f"run.{name}" for name in ("json", "junit", "html")}
     options = [word for name, file in files.items() for word in (f"--{name}", file)]
     output, errors = start(labs, scenario, *options).communicate(timeout=HANG_S)
-    assert "small, seed 1, kernel engine: 4.0 seconds in" in output, errors
+    # The clock is the machine's, and nothing that is due waits for it to be exact.
+    assert re.search(r"^small, seed 1, kernel engine: [\d.]+ seconds in ", output, re.M), errors
     assert "small, seed 1: every expectation and check holds" in output
     result = json.loads(files["json"].read_text())
     assert (result["engine"], result["ok"], result["trace_sha256"]) == ("kernel", True, "")
