@@ -97,8 +97,9 @@ def test_the_workflow_does_what_it_says(directory: Path) -> None:
         status, printed = run(command, directory)
         assert status == 0, printed
     kept = WORKFLOW.partition("path: |\n")[2].split()
-    assert kept == ["mesh.html", "mesh.xml", "swarm.xml"]
-    for name in kept[1:]:
+    assert kept == ["mesh.html", "mesh.xml", "swarm.html", "swarm.xml"]
+    assert "✓ Everything held with " in (directory / "swarm.html").read_text("utf-8")
+    for name in ("mesh.xml", "swarm.xml"):
         suite = ElementTree.parse(directory / name).getroot()
         assert list(suite.iter("testcase"))
     shell = blocks("sh")[0]
