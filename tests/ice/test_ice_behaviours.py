@@ -413,6 +413,20 @@ def test_a_peer_reflexive_candidate_that_is_told_is_checked_and_withdrawn_as_oth
     assert not agent.pairs()
 
 
+def test_a_pair_that_a_check_comes_in_on_is_checked_with_all_effort_again(
+    network: Network,
+) -> None:
+    agent = _alone(network, controlling=False)
+    agent.add_remote_candidate(_told(1), network.now)
+    _sent(agent)
+    _pass(network, agent, 30)
+    assert agent.pairs()[0].state == "failed"
+    agent.receive(_check(agent), Endpoint("10.0.0.1", 9), "192.0.2.1", network.now)
+    (first,) = _requests(agent)
+    again = [t.data for _, t in _pass(network, agent, 6)]
+    assert 1 + again.count(first.data) == Timing().transmissions_max
+
+
 # Patience
 
 
@@ -783,6 +797,26 @@ def test_checks_from_forged_ports_displace_few_that_the_remote_told_of(network: 
     reached = {pair.path.remote for pair in agent.pairs()}
     assert len(reached) == checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX
     assert reached > set(told)
+
+
+def test_of_many_that_the_remote_told_of_the_worst_gives_way_to_a_check(network: Network) -> None:
+    """First those that failed, then by priority."""
+    agent = _alone(network, controlling=False)
+    ports = range(4_000, 4_000 + checklist_module.REMOTE_CANDIDATES_PER_HOST_MAX)
+    for port in ports:
+        priority = 10_000 if port == ports[5] else port
+        text = f"{port} 1 udp {priority} 203.0.113.9 {port} typ srflx"
+        agent.add_remote_candidate(parse_candidate(text), network.now)
+    sent = _sent(agent) + [transmit for _, transmit in _pass(network, agent, 0.05)]
+    (check,) = (transmit for transmit in sent if transmit.path.remote.port == ports[5])
+    agent.receive(_answer(check, error=400), check.path.remote, check.path.source, network.now)
+    for index, gone in enumerate([ports[5], ports[0], ports[1]]):
+        agent.receive(
+            _check(agent, tid=index), Endpoint("203.0.113.9", index + 1), "192.0.2.1", network.now
+        )
+        reached = {pair.path.remote.port for pair in agent.pairs()}
+        assert gone not in reached
+        assert len(reached) == len(ports)
 
 
 def test_candidates_at_many_victims_are_bounded(network: Network) -> None:

@@ -116,6 +116,9 @@ def test_a_nat_that_maps_per_destination_makes_few_candidates_and_the_first_stay
     bench.run(8)
     assert len(bench.gatherer.mappings) == STUN_SERVERS_MAX
     assert bench.found() == first
+    bench.gatherer.query_again(bench.now)
+    bench.answer()
+    assert bench.found() == first
 
 
 def test_without_a_nat_there_is_no_reflexive_candidate() -> None:

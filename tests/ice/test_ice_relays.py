@@ -20,6 +20,7 @@ from wice.ice import (
 )
 from wice.ice import budget as budget_module
 from wice.ice import checklist as checklist_module
+from wice.ice.selection import SPARES_TRIED_MAX
 from wice.stun import Class, parse
 
 Network = Any
@@ -389,6 +390,48 @@ def test_what_may_take_over_from_a_doubted_pair_is_checked_with_all_effort(
 
 def _relayed_checks(host: Host) -> int:
     return sum(r.checks_sent for r in host.agent.pair_reports() if r.is_relayed)
+
+
+def test_few_of_a_kind_are_tried_at_once_only_to_stand_by(network: Network) -> None:
+    a = network.host("192.0.2.1", controlling=True)
+    b = network.host("192.0.2.2")
+    _meet(a, b)
+    network.run(1)
+    for at in range(40):
+        told = f"{at} 1 udp {at + 1} 203.0.113.{at + 1} 9 typ relay"
+        a.agent.add_remote_candidate(parse_candidate(told), network.now)
+    network.drain(a)
+    for _ in range(100):
+        network.run(0.05)
+        states = Counter(pair.state for pair in a.agent.pairs())
+        assert states["in progress"] <= SPARES_TRIED_MAX
+    assert states["failed"] >= 5 * SPARES_TRIED_MAX
+
+
+@pytest.mark.parametrize(
+    ("priority", "transmissions"),
+    [
+        (1, Timing().spare_transmissions_max),
+        (2_130_706_431, Timing().transmissions_max),
+    ],
+)
+def test_a_direct_pair_that_comes_later_is_tried_for_what_it_promises(
+    network: Network, priority: int, transmissions: int
+) -> None:
+    a = network.host("192.0.2.1", controlling=True)
+    b = network.host("192.0.2.2")
+    _meet(a, b)
+    network.run(1)
+    told = f"9 1 udp {priority} 203.0.113.9 9 typ host"
+    a.agent.add_remote_candidate(parse_candidate(told), network.now)
+    network.drain(a)
+    network.run(10)
+    assert _checks_to("203.0.113.9", a) == transmissions
+
+
+def _checks_to(remote: str, host: Host) -> int:
+    reports = host.agent.pair_reports()
+    return sum(report.checks_sent for report in reports if report.path.remote.host == remote)
 
 
 @pytest.mark.parametrize("is_slow", [False, True])
