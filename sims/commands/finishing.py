@@ -62,7 +62,9 @@ def finish(
 
 def exit_if(failures: Sequence[str]) -> None:
     if failures:
-        click.echo(f"wice: {failures[0]}", err=True)
+        said = next(filter(None, failures), "")
+        if said:
+            click.echo(f"wice: {said}", err=True)
         raise SystemExit(EXIT_FAILED)
 
 
@@ -73,7 +75,9 @@ def noting(name: str, failures: list[str]) -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        failures.append(f"{name} cannot be written: {error.strerror}")
+        is_left = name == "standard output" and isinstance(error, BrokenPipeError)
+        # Whoever reads no more, as `head`, is told no more.
+        failures.append("" if is_left else f"{name} cannot be written: {error.strerror}")
         if name == "standard output":
             # What waits there would fail once more when the interpreter ends.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115

@@ -1,6 +1,7 @@
 """The verbs of ``wice sim``: exit codes, what goes where, Ctrl-C."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -305,6 +306,21 @@ def test_a_full_standard_output_is_one_line_and_costs_not_the_file(
     assert errors.splitlines() == [f"wice: standard output cannot be written: {NO_SPACE}"]
     if len(verb) > 1:
         assert json.loads(file.read_text())["ok"] is True
+
+
+@pytest.mark.parametrize(
+    "verb", [("list",), ("replay", "two-homes", "--seed", "1", "--html", "FILE")]
+)
+def test_who_reads_no_more_is_told_no_more(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    page = tmp_path / "page.html"
+    arguments = [str(page) if argument == "FILE" else argument for argument in verb]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as left, wice_sim(*arguments, stdout=left) as process:  # noqa: PTH123
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (1, "")
+    if len(verb) > 1:
+        assert "Everything held" in page.read_text()
 
 
 def test_a_trace_that_cannot_be_written_ends_the_run_with_what_is_known(tmp_path: Path) -> None:
