@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -276,6 +276,76 @@ def test_relays_are_lent_and_lent_again_when_refused(tmp_path: Path) -> None:
         assert len(set(loans)) == 1
 
     town.run(main, limit_s=50_000.0)
+
+
+def test_who_comes_back_is_announced_again(tmp_path: Path) -> None:
+    town, events = Town(tmp_path), Events()
+
+    async def main() -> None:
+        async with (
+            town.bootstrap("bootstrap-1"),
+            town.machine("alice", events=events) as alice,
+            town.machine("bob") as bob,
+            bob.subscribe(BOB),
+        ):
+            await trio.sleep(1.0)
+            assert await is_taken(alice, BOB)
+            found = len(events.times_s(PeerFound, 0))
+            town.network.set_line("bob", LineModel(None, None))
+            await trio.sleep(SILENT_MAX_S + 5.0)
+            town.network.set_line("bob", NEAR)
+            await trio.sleep(5.0)
+            assert len(events.times_s(PeerFound, 0)) == found + 1
+
+    town.run(main)
+
+
+def test_who_hears_no_more_is_not_found_unless_it_hears_elsewhere_by_now(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+
+    async def is_found(host: Host) -> bool:
+        async with town.machine(host.name, host) as stranger:
+            with pytest.raises(SignalingUnavailableError) as refused:
+                await stranger.send(BOB.public_key, b"hello")
+            return "was found" not in str(refused.value)
+
+    async def main() -> None:
+        async with town.bootstrap("bootstrap-1"), town.machine("bob") as bob:
+            stranger = town.host("stranger")
+            async with bob.subscribe(BOB):
+                await trio.sleep(1.0)
+                bob.host.is_frozen = True
+                assert await is_found(stranger)
+                bob.host.is_frozen = False
+            assert not await is_found(stranger)
+            async with AsyncExitStack() as subscriptions, town.machine("alice") as alice:
+                await subscriptions.enter_async_context(bob.subscribe(BOB))
+                async with town.machine("new-bob") as new, new.subscribe(BOB):
+                    await trio.sleep(1.0)
+                    await subscriptions.aclose()
+                    assert await is_taken(alice, BOB)
+
+    town.run(main)
+
+
+def test_mail_that_was_given_up_never_comes(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+
+    async def main() -> None:
+        async with (
+            town.bootstrap("bootstrap-1"),
+            town.machine("alice") as alice,
+            town.machine("bob") as bob,
+            bob.subscribe(BOB) as inbox,
+        ):
+            await trio.sleep(1.0)
+            bob.host.is_frozen = True
+            assert not await is_taken(alice, BOB)
+            bob.host.is_frozen = False
+            await trio.sleep(60.0)
+            assert inbox.statistics().current_buffer_used == 0
+
+    town.run(main)
 
 
 # What stops envelopes
