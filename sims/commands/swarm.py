@@ -10,6 +10,7 @@ import click
 from sims.commands.finishing import console_for, finish
 from sims.commands.options import (
     DEFAULT_SEED,
+    SEED_MAX,
     SEED_TYPE,
     STDOUT,
     WholeNumber,
@@ -96,6 +97,8 @@ def swarm(
     from sims.running.run import run as run_once
 
     check_apart(scenario, {"--json": json_file, "--html": html_file, "--junit": junit_file})
+    if first_seed + seeds - 1 > SEED_MAX:
+        raise click.UsageError(f"--first-seed and --seeds go beyond {SEED_MAX}, the last seed")
     loaded = load(scenario, overlay)
     replayed = partial(replay_command, scenario, overlay=overlay)
     preload()

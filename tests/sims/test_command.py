@@ -470,6 +470,13 @@ def test_a_swarm_runs_the_named_seeds_and_says_how_to_replay(world: World, tmp_p
     assert [one["seed"] for one in report["results"]] == [5, 6, 7]
 
 
+def test_a_swarm_has_no_seed_that_could_not_be_replayed(world: World) -> None:
+    done = invoke("swarm", "homes", "--seeds", "2", "--first-seed", str(2**63 - 1), "--jobs", "1")
+    assert done.exit_code == 2
+    assert "beyond 9223372036854775807, the last seed" in done.stderr
+    assert world.runs == []
+
+
 def test_a_swarm_stops_at_a_failure_if_asked(world: World, tmp_path: Path) -> None:
     world.result = bad
     file = tmp_path / "swarm.json"
