@@ -223,7 +223,7 @@ def _span(fault: Fault) -> Span:
     # What was kept until the end is delivered again only after it.
     still_s = 0.0
     if isinstance(fault, ReplayEnvelopes):
-        still_s = fault.after_s
+        still_s = fault.after_s + fault.spread_s
     elif isinstance(fault, DelayEnvelopes):
         still_s = fault.up_to_s
     return Span(fault.at_s, fault.ends_at_s + still_s)

@@ -14,8 +14,9 @@ from sims.model.world import World
 from wice.events import Event, PeerTransitioned
 from wice.peer.states import Stimulus
 
-SESSIONS_SPARE: Final = 2
-"""Sessions beyond those that have a reason: both sides may begin anew at once."""
+SESSIONS_SPARE: Final = 1
+"""Beyond those that have a reason, at the start and at each restart of the peer: both sides may
+begin anew at once."""
 
 
 @dataclass(slots=True)
@@ -83,7 +84,8 @@ class Sessions(Check):
         if any(isinstance(fault, ReplayEnvelopes) for fault in begun):
             replayed = self._forgotten(machine, peer, begun) + self._forgotten(peer, machine, begun)
         reasons = f"{lost} paths lost, {restarts} restarts of the peer, {replayed} old sessions"
-        return 1 + lost + restarts + replayed + SESSIONS_SPARE, reasons
+        spare = SESSIONS_SPARE * (1 + restarts)
+        return 1 + lost + restarts + replayed + spare, reasons
 
     def _forgotten(self, machine: str, peer: str, begun: Sequence[Fault]) -> int:
         """Sessions of a machine's lives before; one for each life that was over before a look."""

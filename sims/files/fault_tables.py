@@ -58,6 +58,7 @@ class ReplayPacketsSection(LastingSection, forbid_unknown_fields=True, kw_only=T
 
 class ReplayEnvelopesSection(LastingSection, forbid_unknown_fields=True, kw_only=True):
     after_s: float
+    spread_s: float = 0.0
 
 
 class DelayEnvelopesSection(LastingSection, forbid_unknown_fields=True, kw_only=True):

@@ -189,6 +189,7 @@ def _fault() -> Schema:
         "link": {"anyOf": [_LINE]},
         "share": _SHARE,
         "after_s": _MORE_THAN_NONE,
+        "spread_s": _NOT_NEGATIVE,
         "up_to_s": {**_MORE_THAN_NONE, "maximum": DELAY_MAX_S},
         "one": names,
         "other": names,

@@ -104,6 +104,7 @@ FAULT: Final = {
     "link": "A preset, or a table that changes the site's own line.",
     "share": "Of packets.",
     "after_s": "How much later.",
+    "spread_s": "And up to so much more, each its own.",
     "up_to_s": "At most so long.",
     "one": "Sites of one group.",
     "other": "Sites of the other; without, all that are not in one.",

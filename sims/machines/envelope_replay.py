@@ -5,13 +5,13 @@ with an id of its own; that it is old, only its recipient can find out.
 """
 
 from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING
 
 import trio
 
 from p2p.backend import OverlayTransport
 from p2p.inboxes import ENVELOPE_ID_SIZE_BYTES
-from sims.runtime.entropy import ByteStream
 from wice.errors import SignalingUnavailableError
 from wice.keys import BlindedKey
 
@@ -27,28 +27,32 @@ DELIVERIES_MAX = 64
 class EnvelopeReplay:
     """Turns one anchor for the worse until ``stop``; ``run`` delivers again what it kept."""
 
-    def __init__(self, transport: OverlayTransport, entropy: ByteStream, after_s: float) -> None:
-        """Raise ValueError where the transport is no anchor, or is not up."""
+    def __init__(
+        self, transport: OverlayTransport, random: Random, after_s: float, spread_s: float = 0.0
+    ) -> None:
+        """Each is delivered again ``after_s`` later, and up to ``spread_s`` more.
+
+        Raise ValueError where the transport is no anchor, or is not up.
+        """
         node = transport.node
         if node is None or node.bootstrap is None:
             raise ValueError("only a bootstrap node that is up holds envelopes")
         self.replayed = 0
         self._anchor = node.bootstrap.anchor
-        self._entropy = entropy
+        self._random = random
         self._after_s = after_s
+        self._spread_s = spread_s
         self._kept, self._due = trio.open_memory_channel[tuple[float, BlindedKey, bytes]](KEPT_MAX)
         # Its own way of delivering, which does what the class says and remembers.
         self._anchor.deliver = self._deliver  # type: ignore[method-assign]
 
     async def run(self) -> None:
-        """Deliver what was kept, each ``after_s`` later; ends some time after ``stop``."""
-        room = trio.Semaphore(DELIVERIES_MAX)
+        """Deliver what was kept, each when it is due; ends some time after ``stop``."""
+        waiting, room = trio.Semaphore(KEPT_MAX), trio.Semaphore(DELIVERIES_MAX)
         async with trio.open_nursery() as nursery:
             async for due_s, key, envelope in self._due:
-                await trio.sleep_until(due_s)
-                await room.acquire()
-                envelope_id = self._entropy.read(ENVELOPE_ID_SIZE_BYTES)
-                nursery.start_soon(self._deliver_again, key, envelope_id, envelope, room)
+                await waiting.acquire()
+                nursery.start_soon(self._deliver_again, due_s, key, envelope, waiting, room)
 
     def stop(self) -> None:
         """Be honest again."""
@@ -56,19 +60,27 @@ class EnvelopeReplay:
         self._kept.close()
 
     async def _deliver_again(
-        self, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes, room: trio.Semaphore
+        self,
+        due_s: float,
+        blinded_key: BlindedKey,
+        envelope: bytes,
+        waiting: trio.Semaphore,
+        room: trio.Semaphore,
     ) -> None:
-        try:
-            await type(self._anchor).deliver(self._anchor, blinded_key, envelope_id, envelope)
-        except SignalingUnavailableError:
-            return
-        finally:
-            room.release()
-        self.replayed += 1
+        await trio.sleep_until(due_s)
+        async with room:
+            waiting.release()
+            envelope_id = self._random.randbytes(ENVELOPE_ID_SIZE_BYTES)
+            try:
+                await type(self._anchor).deliver(self._anchor, blinded_key, envelope_id, envelope)
+            except SignalingUnavailableError:
+                return
+            self.replayed += 1
 
     async def _deliver(
         self, blinded_key: BlindedKey, envelope_id: bytes, envelope: bytes
     ) -> "Status":
         with suppress(trio.WouldBlock):
-            self._kept.send_nowait((trio.current_time() + self._after_s, blinded_key, envelope))
+            after_s = self._after_s + self._random.uniform(0.0, self._spread_s)
+            self._kept.send_nowait((trio.current_time() + after_s, blinded_key, envelope))
         return await type(self._anchor).deliver(self._anchor, blinded_key, envelope_id, envelope)

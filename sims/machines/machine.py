@@ -241,21 +241,24 @@ class SimulatedMachine:
         if self.boot is boot:
             self.running_since_s = self._clock.now_s
 
-    async def replay_envelopes(self, entropy: ByteStream, after_s: float, until_s: float) -> None:
+    async def replay_envelopes(
+        self, random: Random, after_s: float, spread_s: float, until_s: float
+    ) -> None:
         """Have a bootstrap node that runs deliver envelopes again until the clock is ``until_s``.
 
-        Called from a task of its own: it becomes one of the machine's.
+        Each ``after_s`` later, and up to ``spread_s`` more. Called from a task of its own: it
+        becomes one of the machine's.
         """
         boot = self.boot
         if boot is None or boot.transport is None:
             return
         if isinstance(boot.transport, BootstrapTransport):
-            boot.transport.branch.repeats_after_s = after_s
+            boot.transport.branch.repeats = random, after_s, spread_s
             await trio.sleep_until(until_s)
-            boot.transport.branch.repeats_after_s = None
+            boot.transport.branch.repeats = None
             return
         current_host.set(boot.host)
-        replay = EnvelopeReplay(boot.transport, entropy, after_s)
+        replay = EnvelopeReplay(boot.transport, random, after_s, spread_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(replay.run)
             await trio.sleep_until(until_s)

@@ -56,8 +56,8 @@ class Letterbox(Protocol):
 
 
 class Branch:
-    """A bootstrap node that is up. slow: delays envelopes by up to so long. repeats_after_s: hands
-    each over again so much later.
+    """A bootstrap node that is up. slow: delays envelopes by up to so long. repeats: hands each
+    over again so much later, and up to so much more.
     """
 
     def __init__(self, host: Host, peer_id: str, lend_relay: RelayLender | None) -> None:
@@ -65,7 +65,7 @@ class Branch:
         self.peer_id = peer_id
         self.lend_relay = lend_relay
         self.slow: tuple[Random, float] | None = None
-        self.repeats_after_s: float | None = None
+        self.repeats: tuple[Random, float, float] | None = None
         self.repeating = 0
 
 
@@ -315,8 +315,9 @@ class Delivery:
         if is_last and branch.slow is not None:
             random, up_to_s = branch.slow
             wait_s = random.uniform(0.0, up_to_s)
-        if is_last and branch.repeats_after_s is not None:
-            self._repeat(branch, branch.repeats_after_s)
+        if is_last and branch.repeats is not None:
+            random, after_s, spread_s = branch.repeats
+            self._repeat(branch, after_s + random.uniform(0.0, spread_s))
         self._clock.call_later(wait_s, partial(self._go_on, way, passed + 1))
 
     def _arrive(self, way: tuple[Branch, ...]) -> None:

@@ -14,6 +14,7 @@ from sims.model.faults import (
     Move,
     NatReboot,
     Partition,
+    ReplayEnvelopes,
 )
 from sims.model.link import LineModel, LinkModel
 from sims.model.nat import NAT_KINDS, Firewall
@@ -176,6 +177,8 @@ def _plainer(fault: Fault, scenario: Scenario) -> Iterator[Fault]:
         yield replace(fault, loses_disk=False)
     if isinstance(fault, Move) and fault.gap_s:
         yield replace(fault, gap_s=0.0)
+    if isinstance(fault, ReplayEnvelopes) and fault.spread_s:
+        yield replace(fault, spread_s=0.0)
     if isinstance(fault, LinkDown) and fault.direction == "both":
         for direction in ("up", "down"):
             yield replace(fault, direction=direction)
@@ -211,7 +214,7 @@ def rounded_times(scenario: Scenario) -> Iterator[Scenario]:
 def _rounded(fault: Fault, digits: int) -> Fault:
     changes: dict[str, Any] = {
         name: round(value, digits) or 10.0**-digits
-        for name in ("for_s", "after_s", "gap_s", "up_to_s")
+        for name in ("for_s", "after_s", "spread_s", "gap_s", "up_to_s")
         if (value := getattr(fault, name, None))
     }
     return replace(fault, at_s=round(fault.at_s, digits), **changes)

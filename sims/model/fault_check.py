@@ -153,6 +153,8 @@ class FaultRules:
             check_share(fault.share, (*place, "share"))
         if isinstance(fault, ReplayPackets | ReplayEnvelopes):
             check_positive(fault.after_s, (*place, "after_s"))
+        if isinstance(fault, ReplayEnvelopes):
+            check_number(fault.spread_s, (*place, "spread_s"))
         if isinstance(fault, DelayEnvelopes):
             check_number(fault.up_to_s, (*place, "up_to_s"), highest=DELAY_MAX_S)
             check_positive(fault.up_to_s, (*place, "up_to_s"))

@@ -137,10 +137,15 @@ class ReplayPackets(Lasting):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayEnvelopes(Lasting):
-    """A bootstrap node ``target`` that keeps envelopes delivers each again, ``after_s`` later."""
+    """A bootstrap node ``target`` that keeps envelopes delivers each again, ``after_s`` later.
+
+    spread_s: and up to so much more, each its own, so that those of one moment come one by one and
+    in another order.
+    """
 
     target: str
     after_s: float
+    spread_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,8 +55,8 @@ class FaultDriver(CommonFaultDriver):
     ) -> None:
         machine, until_s = self._simulated_machines[fault.target], self._began_s + fault.ends_at_s
         if isinstance(fault, ReplayEnvelopes):
-            entropy = self._entropy.stream("replay", number)
-            await machine.replay_envelopes(entropy, fault.after_s, until_s)
+            random = self._entropy.random("replay", number)
+            await machine.replay_envelopes(random, fault.after_s, fault.spread_s, until_s)
         else:
             await machine.delay_envelopes(
                 self._entropy.random("delay", number), fault.up_to_s, until_s

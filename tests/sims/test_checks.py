@@ -410,14 +410,14 @@ def test_a_daemon_that_was_started_again_may_answer_to_an_old_handshake() -> Non
 
 def test_sessions_without_a_reason_are_told() -> None:
     story = Story(faults=[ReplayEnvelopes(at_s=1, for_s=60, target="bootstrap-1", after_s=5)])
-    story.peers[LAPTOP]["signaling"]["sessions"] = 3
+    story.peers[LAPTOP]["signaling"]["sessions"] = 2
     story.look()
     assert story.found("sessions") == []
-    story.peers[LAPTOP]["signaling"]["sessions"] = 4
+    story.peers[LAPTOP]["signaling"]["sessions"] = 3
     story.wait(10)
     assert story.found("sessions")[0] == (
-        "laptop to nas: began 4 sessions; 0 paths lost, 0 restarts of the peer, 0 old sessions "
-        "are reason for 3 at most"
+        "laptop to nas: began 3 sessions; 0 paths lost, 0 restarts of the peer, 0 old sessions "
+        "are reason for 2 at most"
     )
 
 
@@ -430,6 +430,9 @@ def test_paths_lost_and_restarts_are_reasons_for_sessions() -> None:
     story.peers[LAPTOP]["signaling"]["sessions"] = 5
     story.look()
     assert story.found("sessions") == []
+    story.peers[LAPTOP]["signaling"]["sessions"] = 6
+    story.look()
+    assert len(story.found("sessions")) == 1
 
 
 def test_what_a_restarted_daemon_forgot_may_be_replayed_to_it() -> None:
@@ -441,13 +444,13 @@ def test_what_a_restarted_daemon_forgot_may_be_replayed_to_it() -> None:
     story.look()
     story.now_s = 30
     story.running_since[NAS] = 25
-    story.peers[NAS]["signaling"]["sessions"] = 4
+    story.peers[NAS]["signaling"]["sessions"] = 3
     story.look()
     assert story.found("sessions") == []
-    story.peers[NAS]["signaling"]["sessions"] = 5
+    story.peers[NAS]["signaling"]["sessions"] = 4
     story.look()
     assert (
-        "0 restarts of the peer, 1 old sessions are reason for 4 at most"
+        "0 restarts of the peer, 1 old sessions are reason for 3 at most"
         in (story.found("sessions")[0])
     )
 

@@ -32,9 +32,9 @@ class Anchor:
         self.ended.append((trio.current_time(), blinded_key, envelope_id))
 
 
-def replay_at(anchor: Anchor) -> EnvelopeReplay:
+def replay_at(anchor: Anchor, spread_s: float = 0.0) -> EnvelopeReplay:
     transport: Any = SimpleNamespace(node=SimpleNamespace(bootstrap=SimpleNamespace(anchor=anchor)))
-    return EnvelopeReplay(transport, Entropy(1).stream("replay"), AFTER_S)
+    return EnvelopeReplay(transport, Entropy(1).random("replay"), AFTER_S, spread_s)
 
 
 async def test_who_is_dead_keeps_no_envelope_from_the_others(
@@ -70,3 +70,24 @@ async def test_so_many_are_delivered_again_at_once(
     await replay.run()
     assert replay.replayed == count
     assert anchor.running_max == DELIVERIES_MAX
+
+
+async def test_what_came_at_once_comes_again_one_by_one_and_in_another_order(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    anchor = Anchor()
+    replay = replay_at(anchor, spread_s=6.0)
+    began_s = trio.current_time()
+    keys = [BlindedKey(bytes([number] * 32)) for number in range(2, 18)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(replay.run)
+        for key in keys:
+            await anchor.deliver(key, b"first", b"")
+        replay.stop()
+    again = [each for each in anchor.ended if each[2] != b"first"]
+    after_s = [at_s - began_s for at_s, _, _ in again]
+    came = [key for _, key, _ in again]
+    assert came != keys
+    assert len(came) == len(keys) and set(came) == set(keys)
+    assert after_s == sorted(set(after_s))
+    assert AFTER_S <= after_s[0] < AFTER_S + 1 and AFTER_S + 5 < after_s[-1] <= AFTER_S + 6
