@@ -18,8 +18,10 @@ _ASIDE: Final = re.compile(r"\s*\([^()]*\)")
 _QUOTED: Final = re.compile(r"""(?<!\w)b?(?:'[^']*'|"[^"]*")""")
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 _ADDRESS: Final = re.compile(
-    r"\b\d+(?:\.\d+){3}(?::\d+)?|\[?(?:[0-9a-f]{0,4}:){2,}[0-9a-f]{0,4}(?:\]:\d+)?"
+    r"(?:\b\d+(?:\.\d+){3}(?::\d+)?|\[?(?:[0-9a-f]{0,4}:){2,}[0-9a-f]{0,4}(?:\]:\d+)?)"
+    r"(?: through a relay)?"
 )
+"""And the way there, which is as much by chance."""
 _NUMBER: Final = re.compile(r"\b\d+(?:\.\d+)?\b")
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -46,6 +46,11 @@ OTHER_SEEDS: Final = 12
 
 LUCK_PARTS_MAX: Final = 8
 """Of more, each would be left out with each of the other seeds in vain for too long."""
+
+FEW: Final = 2
+"""Where luck decides, taking one away at a time gets nowhere: so few are tried by themselves."""
+
+FEW_RUNS_MAX: Final = 200
 
 _MACHINES: Final = "machines"
 _FAULTS: Final = "faults"
@@ -197,8 +202,8 @@ class _Shrinker:
         for _ in range(ROUNDS_MAX):
             before = self._best
             self._shorten()
-            self._minimize(_MACHINES)
-            self._minimize(_FAULTS)
+            self._minimize_machines()
+            self._minimize_faults()
             self._shorten()
             for plainer in (plainer_sites, plainer_faults, rounded_times):
                 self._take_all(plainer)
@@ -219,14 +224,30 @@ class _Shrinker:
         whole_s = float(math.ceil(self._best.duration_s))
         self._take_first([replace(self._best, duration_s=whole_s)])
 
+    def _minimize_machines(self) -> None:
+        self._take_few(_MACHINES, self._named(self._parts(_MACHINES)))
+        self._minimize(_MACHINES)
+
+    def _minimize_faults(self) -> None:
+        self._take_first([self._with(_FAULTS, [])])
+        self._minimize(_FAULTS)
+        if len(self._best.faults) > FEW and self._take_few(_FAULTS, []):
+            self._minimize(_FAULTS)
+
+    def _take_few(self, what: str, likely: Sequence[object]) -> bool:
+        """See whether very few fail, with any seed; those that are likely to do among them."""
+        others = [part for part in self._parts(what) if part not in likely]
+        more = (
+            added
+            for count in range(max(FEW - len(likely), 0) + 1)
+            for added in combinations(others, count)
+        )
+        few = [self._with(what, [*likely, *added]) for added in islice(more, FEW_RUNS_MAX)]
+        seeds = self._other_seeds()[: FEW_RUNS_MAX // len(few)]
+        return self._take_first(few) or self._take_first(few, seeds)
+
     def _minimize(self, what: str) -> None:
-        """ddmin over machines or faults, those that are likely to do first."""
-        parts = self._parts(what)
-        likely = self._named(parts) if what == _MACHINES else []
-        if len(likely) < len(parts):
-            small = self._with(what, likely)
-            if not self._take_first([small]) and what == _MACHINES:
-                self._take_first([small], self._other_seeds())
+        """ddmin over machines or faults."""
         count = 2
         while len(parts := self._parts(what)) > 1:
             count = min(count, len(parts))

@@ -27,6 +27,7 @@ def failed(seed: int, *violations: Violation) -> SeedResult:
         ("pc-1 lacks an answer", "pc-3 lacks an answer"),
         ("sends to 192.0.2.7:4500", "sends to 198.51.100.1:9"),
         ("sends to 192.0.2.7:4500", "sends to [2001:db8::7]:4500"),
+        ("sends to 192.0.2.7:4500", "sends to 192.0.2.7:4500 through a relay"),
         ("is seeking (no path; tried 4 pairs)", "is seeking (the overlay (of two) is lost)"),
         ("'ping-pc-1>pc-2#7' came twice", "'ping-pc-2>pc-1#123' came twice"),
         ("began 7 sessions; 1 restart is reason", "began 9 sessions; 2 losses are reason"),

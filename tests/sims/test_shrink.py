@@ -107,6 +107,31 @@ def test_with_other_luck_the_machines_of_the_violation_are_enough() -> None:
     assert (result.seed_before, result.seed) == (SEED, SEED + 1)
 
 
+def test_with_other_luck_one_machine_more_than_that_of_the_violation_is_enough() -> None:
+    def fails(scenario: Scenario, seed: int) -> bool:
+        names = names_of(scenario)
+        return len(names) == 12 or (names == {"pc-1", "pc-7"} and seed == SEED + 3)
+
+    result = shrink(a_scenario(12), SEED, 2, a_run(fails), lambda _: None)
+    assert names_of(result.after) == {"pc-1", "pc-7"}
+    assert result.seed == SEED + 3
+
+
+def test_with_other_luck_two_of_many_faults_are_enough() -> None:
+    planned = plan_faults(SWARM, Entropy(SEED))
+    wanted = [planned[0].at_s, planned[9].at_s]
+
+    def fails(scenario: Scenario, seed: int) -> bool:
+        times_s = [fault.at_s for fault in scenario.faults]
+        is_little = times_s == wanted and seed > SEED
+        is_much = len(times_s) > 12 and set(wanted) <= set(times_s)
+        return len(scenario.machines) == 5 and (is_much or is_little)
+
+    result = shrunk(fails)
+    assert [fault.at_s for fault in result.after.faults] == wanted
+    assert result.seed > SEED
+
+
 def test_with_other_luck_one_fault_less_is_enough() -> None:
     def fails(scenario: Scenario, seed: int) -> bool:
         return len(scenario.faults) >= 4 - (seed - SEED) // 5
